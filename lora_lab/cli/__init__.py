@@ -1,0 +1,69 @@
+"""The command line. Each command lives in a file of its own and is imported only when it is called."""
+
+import importlib
+import sys
+
+import click
+
+from lora_lab import __version__
+from lora_lab.failure import Failure
+
+COMMANDS = {
+    "lint": "Find what would waste a training run.",
+    "explain": "Say what a parameter or a rule means.",
+    "train": "Train one LoRA.",
+    "sweep": "Train every run of a grid and compare them.",
+    "ui": "Open MLflow on the runs.",
+    "quickstart": "See it all work in a few minutes, on any machine.",
+    "catalog": "Write the schemas and tables that derive from the code.",
+}
+"""Every command with its line in `--help`; a test compares them with the commands themselves."""
+
+
+class LazyGroup(click.Group):
+    """Lists the commands without importing them: `--help` must not pay for what it does not run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of `COMMANDS`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of that name and return its `command`."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"lora_lab.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from `COMMANDS` alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lora-lab")
+def group() -> None:
+    """Lint, sweep, train and compare Stable Diffusion LoRA configs."""
+
+
+def main() -> None:
+    """Run the command line; the only place that turns a `Failure` into text and an exit code.
+
+    Exit codes: 0 done and nothing found, 1 findings or failed runs, 2 could not run, 130 interrupted.
+    """
+    try:
+        code = group.main(standalone_mode=False)
+    except Failure as failure:
+        click.secho(f"error: {failure.what}", fg="red", err=True)
+        if failure.remedy:
+            click.echo(f"  {failure.remedy}", err=True)
+        code = 2
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        code = 130
+    except BrokenPipeError:
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

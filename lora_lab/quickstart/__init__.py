@@ -1,0 +1,1 @@
+"""A small base model and drawn pictures, so that the first run works on any machine."""

@@ -1,0 +1,271 @@
+"""Train the quickstart's base model from nothing, on drawn pictures: `python -m lora_lab.quickstart.train_base OUT`.
+
+Three stages, each kept in OUT so that a stopped run goes on with the next one: the VAE on every outline of
+`draw.py`, then its latents, then U-Net and text encoder together on `SHAPES` alone. About two hours on two CPU cores;
+the result is a diffusers folder of the Stable Diffusion 1.x architecture, small enough to travel with the package.
+"""
+
+import copy
+import gzip
+import json
+import math
+import random
+import shutil
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.training_utils import compute_snr
+from torch.nn import functional
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from lora_lab.quickstart.draw import OUTLINES, SIZE, Scene, draw, random_scene
+
+SCALING_FACTOR = 0.18215  # SD 1.x; `normalise_latents` makes it true for this VAE
+BOS, EOS = "<|startoftext|>", "<|endoftext|>"
+
+
+def write_tokenizer(bpe: Path, folder: Path) -> CLIPTokenizer:
+    """Rebuild CLIP's tokenizer files from OpenAI's BPE table (MIT, Copyright (c) 2021 OpenAI).
+
+    The slice and the order of the vocabulary are those of OpenAI's `SimpleTokenizer`: 49,408 tokens.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = gzip.decompress(bpe.read_bytes()).decode("utf-8").split("\n")
+    merges = lines[1 : 49152 - 256 - 2 + 1]
+    letters = list(_byte_letters().values())
+    words = [*letters, *(letter + "</w>" for letter in letters), *("".join(m.split()) for m in merges), BOS, EOS]
+    vocabulary = {word: index for index, word in enumerate(words)}
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+    compact = json.dumps(vocabulary, ensure_ascii=False, separators=(",", ":"))
+    (folder / "vocab.json").write_text(compact, encoding="utf-8")
+    settings = {
+        **{"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True},
+        **{"bos_token": BOS, "eos_token": EOS, "pad_token": EOS, "unk_token": EOS, "errors": "replace"},
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    return CLIPTokenizer.from_pretrained(folder)
+
+
+def _byte_letters() -> dict[int, str]:
+    """GPT-2's map from bytes to printable letters (Radford et al. 2019), as CLIP uses it."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
+
+
+def new_vae() -> AutoencoderKL:
+    """0.8 M parameters; 128 × 128 pixels become 4 × 16 × 16 latents."""
+    return AutoencoderKL(
+        block_out_channels=(8, 24, 48, 64),
+        layers_per_block=1,
+        norm_num_groups=4,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        sample_size=SIZE,
+        scaling_factor=SCALING_FACTOR,
+    )
+
+
+def new_unet() -> UNet2DConditionModel:
+    """4.3 M parameters on 4 × 16 × 16 latents, conditioned on states of width 48."""
+    return UNet2DConditionModel(
+        sample_size=SIZE // 8,
+        block_out_channels=(48, 96, 128),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=48,
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+def new_text_encoder() -> CLIPTextModel:
+    """CLIP's text transformer with its whole vocabulary, three layers of width 48."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            hidden_size=48,
+            intermediate_size=192,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            vocab_size=49408,
+            bos_token_id=49406,
+            eos_token_id=49407,
+            pad_token_id=49407,
+        )
+    )
+
+
+def new_scheduler() -> DDIMScheduler:
+    """The noise schedule of SD 1.x."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def drawn(count: int, seed: int, shapes: tuple[str, ...] | None = None) -> tuple[list[Scene], torch.Tensor]:
+    """`count` scenes and their pictures, uint8 of shape (count, 3, SIZE, SIZE)."""
+    draws = random.Random(seed)
+    scenes = [random_scene(draws, shapes) if shapes else random_scene(draws) for _ in range(count)]
+    pictures = np.stack([np.asarray(draw(scene)) for scene in scenes])
+    return scenes, torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+
+
+def to_pixels(pictures: torch.Tensor) -> torch.Tensor:
+    """uint8 pictures as float pixels in [-1, 1]."""
+    return (pictures.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def cosine(optimizer: torch.optim.Optimizer, steps: int, warmup: int = 100) -> torch.optim.lr_scheduler.LambdaLR:
+    """Linear warm-up, then half a cosine down to one per cent."""
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / (steps - warmup))))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def train_vae(steps: int, batch: int) -> AutoencoderKL:
+    """L1 + L2 reconstruction with a small KL term (Kingma & Welling 2014).
+
+    Three quarters of the steps see the pictures at half size, a quarter of the price; the last quarter sees them whole.
+    """
+    torch.manual_seed(1)
+    vae = new_vae().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch stub lacks this form
+    _, pictures = drawn(6000, seed=1, shapes=tuple(OUTLINES))
+    halves = functional.avg_pool2d(pictures.float(), 2)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=1e-4)
+    schedule = cosine(optimizer, steps)
+    started, shown = time.monotonic(), 0.0
+    for step in range(steps):
+        seen = halves if step < steps * 3 // 4 else pictures
+        pixels = to_pixels(seen[torch.randint(len(seen), (batch,))])
+        posterior = vae.encode(pixels).latent_dist
+        error = vae.decode(posterior.sample()).sample - pixels
+        kl = posterior.kl().mean() / posterior.mean[0].numel()
+        loss = error.abs().mean() + 2 * error.square().mean() + 3e-4 * kl
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        shown = 0.98 * shown + 0.02 * error.abs().mean().item()
+        if step % 100 == 0 or step == steps - 1:
+            spent = time.monotonic() - started
+            print(f"vae {step} l1 {shown:.4f} kl {kl:.2f} {spent:.0f} s", flush=True)  # noqa: T201
+    normalise_latents(vae, pictures[:512])
+    return vae
+
+
+@torch.no_grad()
+def normalise_latents(vae: AutoencoderKL, pictures: torch.Tensor) -> None:
+    """Shift and scale the latents inside the VAE so that `SCALING_FACTOR` gives them mean 0 and deviation 1."""
+    means = torch.cat([vae.encode(to_pixels(part)).latent_dist.mean for part in pictures.split(32)])
+    centre, spread = means.mean(dim=(0, 2, 3)), means.std(dim=(0, 2, 3))
+    gain = 1 / SCALING_FACTOR / spread
+    out, back = vae.quant_conv, vae.post_quant_conv
+    out.weight[:4] *= gain[:, None, None, None]
+    out.bias[:4] = (out.bias[:4] - centre) * gain
+    out.bias[4:] += 2 * gain.log()
+    back.bias += back.weight[:, :, 0, 0] @ centre
+    back.weight /= gain[None, :, None, None]
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKL, pictures: torch.Tensor) -> torch.Tensor:
+    """Scaled latent means, float32 of shape (n, 4, SIZE / 8, SIZE / 8)."""
+    parts = [vae.encode(to_pixels(part)).latent_dist.mean for part in pictures.split(32)]
+    return torch.cat(parts).contiguous() * SCALING_FACTOR
+
+
+def train_unet(
+    latents: torch.Tensor, tokens: torch.Tensor, empty: torch.Tensor, steps: int, batch: int
+) -> tuple[UNet2DConditionModel, CLIPTextModel]:
+    """Noise prediction with min-SNR weights (Hang et al. 2023) and 10 % empty captions; returns the moving averages."""
+    torch.manual_seed(2)
+    models = torch.nn.ModuleList([new_unet(), new_text_encoder()])
+    averages = copy.deepcopy(models)
+    unet, text_encoder = models
+    noise_schedule = new_scheduler()
+    optimizer = torch.optim.AdamW(models.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-3)
+    schedule = cosine(optimizer, steps)
+    started, shown = time.monotonic(), 0.0
+    for step in range(steps):
+        chosen = torch.randint(len(latents), (batch,))
+        ids = torch.where(torch.rand(batch, 1) < 0.1, empty, tokens[chosen])
+        noise, t = torch.randn_like(latents[chosen]), torch.randint(1000, (batch,))
+        noisy = noise_schedule.add_noise(latents[chosen], noise, t)
+        predicted = unet(noisy, t, text_encoder(ids).last_hidden_state).sample
+        snr = compute_snr(noise_schedule, t)
+        weight = snr.clamp(max=5) / snr
+        loss = (functional.mse_loss(predicted, noise, reduction="none").mean(dim=(1, 2, 3)) * weight).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(models.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        decay = min(0.999, (step + 1) / (step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(averages.parameters()), list(models.parameters()), 1 - decay)
+        shown = loss.item() if step == 0 else 0.98 * shown + 0.02 * loss.item()
+        if step % 100 == 0 or step == steps - 1:
+            print(f"unet {step} loss {shown:.4f} {time.monotonic() - started:.0f} s", flush=True)  # noqa: T201
+        if step % 1000 == 999:
+            torch.save(averages.state_dict(), "/tmp/unet_average.pt")
+    return averages[0], averages[1]
+
+
+def write_base(folder: Path, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, vae: AutoencoderKL) -> None:
+    """The diffusers folder, weights in fp16."""
+    parts = {"unet": unet, "text_encoder": text_encoder, "vae": vae}
+    for name, model in parts.items():
+        model.half().save_pretrained(folder / name, safe_serialization=True)
+    new_scheduler().save_pretrained(folder / "scheduler")
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        **{"text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"]},
+        **{"unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]},
+        **{"scheduler": ["diffusers", "DDIMScheduler"], "safety_checker": [None, None]},
+        **{"feature_extractor": [None, None], "requires_safety_checker": False},
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+@click.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--bpe", type=click.Path(exists=True, path_type=Path), required=True, help="bpe_simple_vocab_16e6.txt.gz")
+@click.option("--vae-steps", default=6000)
+@click.option("--unet-steps", default=7000)
+@click.option("--pictures", default=16000)
+def main(out: Path, bpe: Path, vae_steps: int, unet_steps: int, pictures: int) -> None:
+    """Write the quickstart's base model to OUT."""
+    tokenizer = write_tokenizer(bpe, out / "tokenizer")
+    work = out.with_name(out.name + ".work")
+    work.mkdir(exist_ok=True)
+    if not (work / "vae").exists():
+        train_vae(vae_steps, batch=8).save_pretrained(work / "vae")
+    vae = AutoencoderKL.from_pretrained(work / "vae")
+    scenes, drawings = drawn(pictures, seed=2)
+    latents = encode(vae, drawings)
+    captions = [scene.caption for scene in scenes]
+    tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    empty = tokenizer([""], padding="max_length", return_tensors="pt").input_ids
+    unet, text_encoder = train_unet(latents, tokens, empty, unet_steps, batch=32)
+    write_base(out, unet, text_encoder, vae)
+    shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    main()

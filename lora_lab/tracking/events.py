@@ -1,0 +1,70 @@
+"""What a training run tells about itself. Plain values: whoever trains need not know who listens."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted:
+    """The first event of a run: every effective parameter, and tags."""
+
+    name: str
+    params: Mapping[str, str]
+    tags: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetUsed:
+    """The data set a run trains on; `digest` is a hash of its pictures and captions, `profile` its figures."""
+
+    name: str
+    digest: str
+    source: str
+    profile: Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """Numbers at an optimizer step. `time_ms` is wall-clock milliseconds since 1970."""
+
+    step: int
+    values: Mapping[str, float]
+    time_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplePicture:
+    """A picture drawn at an optimizer step; `key` is the same for the same prompt in every run."""
+
+    step: int
+    key: str
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A file to keep with the run, in `folder` of its artifacts."""
+
+    path: Path
+    folder: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEnded:
+    """The last event of a run."""
+
+    status: Status
+    message: str = ""
+
+
+Event = RunStarted | DatasetUsed | Metrics | SamplePicture | Artifact | RunEnded
+Record = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Listen to nothing."""
