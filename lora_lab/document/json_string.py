@@ -1,0 +1,101 @@
+"""The inside of a JSON string: where it ends and what it says, with Windows paths kept as they were meant.
+
+`"C:\train\new_set"` with single backslashes is not an error to a JSON reader: `\t` is a tab and `\n` a new line,
+and the folder is silently another one. No setting of a training config starts with a drive letter and then a tab, so
+such a string is read as the path that it shows.
+"""
+
+import re
+from typing import NamedTuple
+
+_DRIVE = re.compile(r"[A-Za-z]:\\(?!\\)")
+_UNC = re.compile(r"\\\\(?!\\)(?:[^\\]|\\\\)*\\(?!\\)[^\\]")
+_ESCAPES = {'"': '"', "'": "'", "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_HEX4 = re.compile(r"[0-9A-Fa-f]{4}")
+_QUOTE_THEN_END = re.compile(r"[ \t]*(?:[,}\]]|$)")
+
+
+class Decoded(NamedTuple):
+    """What a string says; `guessed` tells that backslashes were kept that JSON would have eaten."""
+
+    value: str
+    guessed: bool
+    lone_surrogate: bool = False
+
+
+def end_of_string(text: str, start: int, quote: str) -> tuple[int, bool]:
+    """Return the offset of the closing quote and whether there is one; without, the end of the line.
+
+    `start` is the offset after the opening quote. In a path a backslash before the quote may be its last character
+    (`"C:\\train\\"`), which JSON takes for an escaped quote: it ends the string if a comma, a bracket or the line's end
+    follows.
+    """
+    line_end = _line_end(text, start)
+    line = text[start:line_end]
+    end = _closing(line, quote, path=is_windows_path(line))
+    if end is None:
+        end = _closing(line, quote, path=True)
+    return (line_end, False) if end is None else (start + end, True)
+
+
+def is_windows_path(raw: str) -> bool:
+    """Say whether raw string content is a Windows path written with single backslashes."""
+    return bool(_DRIVE.match(raw) or _UNC.match(raw))
+
+
+def decode(raw: str) -> Decoded:
+    """Return what the content of a string literal says."""
+    if "\\" not in raw:
+        return Decoded(raw, guessed=False)
+    if _DRIVE.match(raw):
+        return Decoded(raw.replace("\\\\", "\\"), guessed=True)
+    if _UNC.match(raw):
+        return Decoded(raw, guessed=True)
+    parts, ok = _unescape(raw)
+    if not ok:
+        return Decoded(raw.replace("\\\\", "\\"), guessed=True)
+    value = "".join(parts)
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        joined = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return Decoded(joined, guessed=False, lone_surrogate="\ufffd" in joined)
+    return Decoded(value, guessed=False)
+
+
+def _unescape(raw: str) -> tuple[list[str], bool]:
+    """Return the pieces of the text with its escapes resolved, and False at the first escape that JSON lacks."""
+    parts: list[str] = []
+    at = 0
+    while (slash := raw.find("\\", at)) != -1:
+        parts.append(raw[at:slash])
+        mark = raw[slash + 1 : slash + 2]
+        if mark == "u" and _HEX4.match(raw, slash + 2):
+            parts.append(chr(int(raw[slash + 2 : slash + 6], 16)))
+            at = slash + 6
+        elif mark in _ESCAPES and mark:
+            parts.append(_ESCAPES[mark])
+            at = slash + 2
+        else:
+            return parts, False
+    parts.append(raw[at:])
+    return parts, True
+
+
+def _closing(line: str, quote: str, *, path: bool) -> int | None:
+    """Return the offset of the closing quote in `line`, or None."""
+    at = 0
+    while at < len(line):
+        char = line[at]
+        if char == quote:
+            return at
+        if char == "\\":
+            last_of_path = path and line[at + 1 : at + 2] == quote and _QUOTE_THEN_END.match(line, at + 2)
+            at += 1 if last_of_path else 2
+        else:
+            at += 1
+    return None
+
+
+def _line_end(text: str, start: int) -> int:
+    """Return the offset of the end of the line that `start` is in."""
+    ends = [at for at in (text.find("\n", start), text.find("\r", start)) if at != -1]
+    return min(ends, default=len(text))
