@@ -1,0 +1,197 @@
+"""Pictures and captions on disk: `N_name` folders, each picture used N times per epoch, `name` the fallback caption."""
+
+import hashlib
+import io
+import itertools
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from lora_lab.failure import Failure
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+_FOLDER_NAME = re.compile(r"(?P<repeats>[0-9]+)(?:_(?P<tokens>.*))?")
+_ORIENTATION_TAG = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+_PNG_ORIENTATION_CHUNKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+_BROKEN = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of the data set: size in pixels as a person sees it (EXIF orientation applied), text as written.
+
+    `digest` is the SHA-256 of the file's bytes; `repeats` how often an epoch uses it; `subset` its folder's name.
+    """
+
+    path: Path
+    width: int
+    height: int
+    caption: str
+    repeats: int
+    is_reg: bool
+    subset: str
+    digest: str
+
+    @property
+    def item(self) -> str:
+        """The picture's name in the data set, wherever the data set lies: what its random draws depend on."""
+        return f"{'reg' if self.is_reg else 'train'}/{self.subset}/{self.path.name}"
+
+
+@dataclass(frozen=True)
+class Subset:
+    """One `N_name` folder: `repeats` is N, `class_tokens` is name."""
+
+    name: str
+    folder: Path
+    repeats: int
+    class_tokens: str
+    is_reg: bool
+    pictures: tuple[Picture, ...]
+
+
+def scan(folder: Path, caption_extension: str = ".txt", is_reg: bool = False) -> tuple[Subset, ...]:
+    """The subsets of `folder`, sorted by name, their pictures too; sub-folders of a subset are not looked into.
+
+    Folders whose name is not `N_name` with N ≥ 1, and names that start with a dot, are passed over. Every file is read
+    once. Raises Failure for a missing or empty folder, a file that is no picture, a caption that is not UTF-8.
+    """
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise Failure(f"{folder} {what}", "name the folder that holds folders like 10_name with the pictures")
+    extension = caption_extension if caption_extension.startswith(".") else f".{caption_extension}"
+    named = [(child, *_repeats_and_tokens(child.name)) for child in sorted(folder.iterdir()) if child.is_dir()]
+    subsets = tuple(
+        _read_subset(child, repeats, tokens, extension, is_reg) for child, repeats, tokens in named if repeats >= 1
+    )
+    if not subsets:
+        raise _no_subset(folder)
+    return subsets
+
+
+def pictures_of(subsets: Iterable[Subset]) -> tuple[Picture, ...]:
+    """All pictures of `subsets`, in order."""
+    return tuple(itertools.chain.from_iterable(subset.pictures for subset in subsets))
+
+
+def balance_regularisation(training: Sequence[Picture], regularisation: Sequence[Picture]) -> tuple[Picture, ...]:
+    """The regularisation pictures with the repeats that match the training pictures' count (repeats included).
+
+    As in sd-scripts: each is registered once with its own repeats until the count is reached (what is left over stays
+    unused); while it is not, repeats grow by one in turn.
+    """
+    wanted = sum(picture.repeats for picture in training)
+    repeats: list[int] = []
+    for picture in regularisation:
+        if sum(repeats) >= wanted:
+            break
+        repeats.append(picture.repeats)
+    missing = max(0, wanted - sum(repeats))
+    if repeats:
+        rounds, rest = divmod(missing, len(repeats))
+        repeats = [count + rounds + (index < rest) for index, count in enumerate(repeats)]
+    return tuple(replace(picture, repeats=count) for picture, count in zip(regularisation, repeats, strict=False))
+
+
+def digest(pictures: Iterable[Picture]) -> str:
+    """A hash of what the pictures teach: bytes, caption, repeats, subset. Independent of order and of the place."""
+    rows = sorted([p.item, p.digest, p.caption, str(p.repeats)] for p in pictures)
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _repeats_and_tokens(name: str) -> tuple[int, str]:
+    match = _FOLDER_NAME.fullmatch(name)
+    return (int(match["repeats"]), match["tokens"] or "") if match else (0, "")
+
+
+def _picture_files(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and not path.is_dir()
+    ]
+
+
+def _no_subset(folder: Path) -> Failure:
+    if _picture_files(folder):
+        return Failure(
+            f"{folder} holds pictures but no folder named like 10_name",
+            "put them into a folder like 10_name inside it (10 = uses of each picture per epoch)",
+        )
+    if any(folder.iterdir()):
+        remedy = "name its folders like 10_name (10 = uses of each picture per epoch) and put the pictures there"
+        return Failure(f"{folder} holds no folder named like 10_name", remedy)
+    return Failure(f"{folder} is empty", "put pictures into a folder like 10_name inside it")
+
+
+def _read_subset(folder: Path, repeats: int, class_tokens: str, extension: str, is_reg: bool) -> Subset:
+    files = _picture_files(folder)
+    if not files:
+        known = ", ".join(name[1:] for name in EXTENSIONS)
+        raise Failure(f"{folder} holds no picture ({known})", "put pictures into it or remove the folder")
+    pictures = []
+    for path in files:
+        width, height, content_hash = _header(path)
+        caption = _caption(path, extension)
+        if caption is None:
+            caption = class_tokens
+        pictures.append(Picture(path, width, height, caption, repeats, is_reg, folder.name, content_hash))
+    return Subset(folder.name, folder, repeats, class_tokens, is_reg, tuple(pictures))
+
+
+def _header(path: Path) -> tuple[int, int, str]:
+    """(width, height, SHA-256) of a picture file; the pixels are not decoded."""
+    try:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
+            width, height = image.size
+            sideways = _orientation(image, content) in _SIDEWAYS
+    except _BROKEN as error:
+        raise Failure(
+            f"{path} is not a picture that can be read ({_reason(error)})", "remove it or convert it"
+        ) from None
+    if sideways:
+        width, height = height, width
+    return width, height, hashlib.sha256(content).hexdigest()
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "unknown format"
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+
+
+def _orientation(image: Image.Image, content: bytes) -> int | None:
+    # Pillow decodes a whole PNG to look for a chunk after the pixels; so look for the chunk's name first.
+    if image.format == "PNG" and not any(name in content for name in _PNG_ORIENTATION_CHUNKS):
+        return None
+    orientation = image.getexif().get(_ORIENTATION_TAG)
+    return orientation if isinstance(orientation, int) else None
+
+
+def _caption(picture: Path, extension: str) -> str | None:
+    """First line of the caption file; None if there is none.
+
+    `a_1_2_3_4.png` may share `a.txt`: the four numbers are the face position that older tools put into names.
+    """
+    stems = [picture.stem]
+    if picture.stem.count("_") >= 4:
+        stems.append(picture.stem.rsplit("_", 4)[0])
+    for stem in stems:
+        path = picture.with_name(stem + extension)
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except FileNotFoundError:
+            continue
+        except UnicodeDecodeError:
+            raise Failure(f"{path} is not UTF-8 text", "save the caption as UTF-8") from None
+        except OSError as error:
+            raise Failure(f"{path} cannot be read ({_reason(error)})", "make it readable or remove it") from None
+        return next(iter(text.splitlines()), "").strip()
+    return None

@@ -1,0 +1,52 @@
+"""Holding pictures out of training for the validation loss."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+from lora_lab.failure import Failure
+from lora_lab.train.data.folder import Picture
+from lora_lab.train.draws import seed_of
+
+
+def split_validation(
+    pictures: Sequence[Picture], split: float, seed: int
+) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
+    """(training, validation): round(n · split) pictures of each subset, at least one in all, are held out.
+
+    A picture's rank is a hash of `seed` and its *content*: renaming, moving or reordering files changes nothing, and
+    identical files are always on the same side (so a count can be missed where a folder has copies). Regularisation
+    pictures are never held out. At least one training picture stays. Raises Failure if `split` > 0 and there are not
+    two different pictures.
+    """
+    if split <= 0:
+        return tuple(pictures), ()
+    candidates = [picture for picture in pictures if not picture.is_reg]
+    ranked = sorted({picture.digest for picture in candidates}, key=lambda content: seed_of(seed, "split", content))
+    if len(ranked) < 2:
+        raise Failure(
+            f"validation_split {split:g} needs two different pictures, the data set has {len(ranked)}",
+            "add pictures or set validation_split to 0",
+        )
+    held_out = _quotas_filled(candidates, split, ranked) or {ranked[0]}
+    if len(held_out) == len(ranked):
+        held_out.remove(ranked[-1])
+    training = tuple(picture for picture in pictures if picture.is_reg or picture.digest not in held_out)
+    validation = tuple(picture for picture in candidates if picture.digest in held_out)
+    return training, validation
+
+
+def _quotas_filled(candidates: Sequence[Picture], split: float, ranked: Sequence[str]) -> set[str]:
+    """Content hashes to hold out, subset by subset; a content that would overfill its subset's quota is passed over."""
+    copies: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for picture in candidates:
+        copies[picture.subset][picture.digest] += 1
+    held_out: set[str] = set()
+    for subset in sorted(copies):
+        count = copies[subset]
+        free = math.floor(sum(count.values()) * split + 0.5) - sum(count[content] for content in held_out & set(count))
+        for content in ranked:
+            if content not in held_out and 0 < count.get(content, 0) <= free:
+                held_out.add(content)
+                free -= count[content]
+    return held_out
