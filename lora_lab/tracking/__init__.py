@@ -1,0 +1,1 @@
+"""What runs tell, kept on disk first and shipped to MLflow from there."""

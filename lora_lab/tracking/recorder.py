@@ -1,0 +1,93 @@
+"""The way in: a recorder for one run, a tracker for all runs of a sweep."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from lora_lab.tracking.events import Event, RunEnded
+from lora_lab.tracking.ship import Shipper
+from lora_lab.tracking.spool import Spool
+from lora_lab.tracking.target import Target
+
+CLOSE_SECONDS = 30.0
+
+
+class Recorder:
+    """A `Record`: call it with events, then close it. Only the first `RunEnded` counts."""
+
+    def __init__(self, spool: Spool, tracker: "Tracker", *, owns_tracker: bool) -> None:
+        """Use `Tracker.recorder` or `open_recorder`."""
+        self._spool = spool
+        self._tracker = tracker
+        self._owns_tracker = owns_tracker
+        self._ended = False
+
+    def __call__(self, event: Event) -> None:
+        """Keep the event; never waits, never raises."""
+        if isinstance(event, RunEnded):
+            if self._ended:
+                return
+            self._ended = True
+        self._spool(event)
+
+    def close(self, timeout: float = CLOSE_SECONDS) -> bool:
+        """End the run (as KILLED where it has not ended) and the file; return whether the tracker has everything.
+
+        Of a tracker's many recorders none waits: the tracker's own `close` does.
+        """
+        self(RunEnded(status="KILLED", message="not ended"))
+        self._spool.close()
+        return self._tracker.close(timeout) if self._owns_tracker else True
+
+
+class Tracker:
+    """One thread that ships the runs of one experiment. With `target` None the runs are only kept on disk."""
+
+    def __init__(self, target: Target | None, experiment: str, warn: Callable[[str], None]) -> None:
+        """Start shipping to `target`; where mlflow is not installed, say so and keep the runs on disk."""
+        self._experiment = experiment
+        self._warn = warn
+        if target is not None and importlib.util.find_spec("mlflow") is None:
+            warn("mlflow is not installed: the runs are kept in their folders only; pip install 'lora-lab[mlflow]'")
+            target = None
+        self._shipper = None if target is None else Shipper(target, warn)
+
+    def recorder(self, run_folder: Path, parent: Path | None = None) -> Recorder:
+        """Return the recorder of the run in `run_folder`; `parent` is the folder of the run it is nested under.
+
+        A run that was recorded there before is continued. Raises `Failure` where the folder cannot be written.
+        """
+        spool = Spool(run_folder, self._experiment, parent, self._warn)
+        self.catch_up(run_folder)
+        return Recorder(spool, self, owns_tracker=False)
+
+    def catch_up(self, run_folder: Path) -> None:
+        """Ship what the tracker has not got yet of a run that was recorded earlier."""
+        if self._shipper is not None:
+            self._shipper.add(run_folder)
+
+    def close(self, timeout: float = CLOSE_SECONDS) -> bool:
+        """Ship what is left, for at most `timeout` seconds; return whether the tracker has everything."""
+        return True if self._shipper is None else self._shipper.close(timeout)
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_recorder(
+    target: Target | None,
+    experiment: str,
+    parent: Path | None,
+    run_folder: Path,
+    warn: Callable[[str], None],
+) -> Recorder:
+    """Return a recorder for one run with a tracker of its own, which `Recorder.close` closes too."""
+    tracker = Tracker(target, experiment, warn)
+    recorder = tracker.recorder(run_folder, parent)
+    return Recorder(recorder._spool, tracker, owns_tracker=True)

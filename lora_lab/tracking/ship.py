@@ -1,0 +1,181 @@
+"""The thread that reads spools and writes them to MLflow, so that training never waits for a tracker."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from lora_lab.tracking.events import Metrics, RunEnded, RunStarted
+from lora_lab.tracking.mlflow_writer import MlflowWriter, is_refusal
+from lora_lab.tracking.spool import (
+    Sent,
+    SpooledEvent,
+    SpoolHeader,
+    now_ms,
+    read_events,
+    read_header,
+    read_sent,
+    write_sent,
+)
+from lora_lab.tracking.target import Target
+
+POLL_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 60.0
+EVENTS_PER_PARCEL = 200
+
+
+class Writer(Protocol):
+    """What the shipper needs of a tracker; `MlflowWriter` is the one there is."""
+
+    def experiment(self, name: str) -> str: ...  # noqa: D102
+    def knows(self, run_id: str) -> bool: ...  # noqa: D102
+    def run_of(self, header: SpoolHeader, experiment_id: str, parent_run_id: str | None, time_ms: int) -> str: ...  # noqa: D102
+    def write(self, run_id: str, experiment_id: str, parcel: Sequence[SpooledEvent]) -> None: ...  # noqa: D102
+
+
+@dataclass
+class _Line:
+    """One spool on its way: its folder and, once read, how far it has got."""
+
+    folder: Path
+    sent: Sent | None = None
+    checked: bool = False
+
+
+class Shipper:
+    """Ships every spool it is given, in the order given, in a thread of its own.
+
+    A tracker that does not answer is told to `warn` once and tried again with growing pauses; the events wait in their
+    spools. What the tracker refuses is told and left out.
+    """
+
+    def __init__(
+        self, target: Target, warn: Callable[[str], None], make_writer: Callable[[Target], Writer] = MlflowWriter
+    ) -> None:
+        """Start the thread; it imports mlflow itself."""
+        self._target = target
+        self._warn = warn
+        self._make_writer = make_writer
+        self._writer: Writer | None = None
+        self._lines: list[_Line] = []
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._down = False
+        self._thread = threading.Thread(target=self._work, name="lora-lab-tracking", daemon=True)
+        self._thread.start()
+
+    def add(self, folder: Path) -> None:
+        """Ship the spool of `folder`, now and as it grows. A parent is added before its children."""
+        with self._lock:
+            if all(line.folder != folder for line in self._lines):
+                self._lines.append(_Line(folder))
+
+    def close(self, timeout: float) -> bool:
+        """Ship what is left, for at most `timeout` seconds; return whether everything has got through."""
+        self._closing.set()
+        self._thread.join(timeout)
+        if self._thread.is_alive() or self._down:
+            self._warn(
+                f"the tracker {self._target.shown} has not got everything; "
+                "what is missing stays in the events.jsonl of the run folders"
+            )
+            return False
+        return True
+
+    def _work(self) -> None:
+        pause = POLL_SECONDS
+        while True:
+            closing = self._closing.is_set()  # read before the round, so that nothing recorded earlier is missed
+            try:
+                self._round()
+                pause, self._down = POLL_SECONDS, False
+            except ImportError as error:
+                self._fail(error)
+                return
+            except Exception as error:  # whatever a tracker does, the training goes on
+                self._fail(error)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            if closing:
+                return
+            self._closing.wait(pause)
+
+    def _fail(self, error: Exception) -> None:
+        """Warn, but once for each time that the tracker goes away."""
+        if not self._down:
+            text = str(error).strip()
+            line = text.splitlines()[0][:300] if text else type(error).__name__
+            self._warn(
+                f"the tracker {self._target.shown} does not answer ({line}); the training goes on, nothing is lost"
+            )
+        self._down = True
+
+    def _round(self) -> None:
+        """Ship what every spool has by now."""
+        if self._writer is None:
+            self._writer = self._make_writer(self._target)
+        with self._lock:
+            lines = tuple(self._lines)
+        for line in lines:
+            self._ship(self._writer, line)
+
+    def _ship(self, writer: Writer, line: _Line) -> None:
+        header = read_header(line.folder)
+        if header is None:
+            return
+        if line.sent is None:
+            line.sent = read_sent(line.folder, self._target.key)
+        if not line.checked:
+            if line.sent.run_id is not None and not writer.knows(line.sent.run_id):
+                line.sent = Sent()  # the tracker's database is gone or new: it gets everything again
+            line.checked = True
+        for parcel in parcels(read_events(line.folder, line.sent.offset)):
+            sent = line.sent
+            if sent.run_id is None or sent.experiment_id is None:
+                sent = self._begin(writer, line.folder, header, parcel[0].time_ms)
+            assert sent.run_id is not None and sent.experiment_id is not None
+            self._write(writer, sent.run_id, sent.experiment_id, parcel)
+            line.sent = replace(sent, offset=parcel[-1].end)
+            write_sent(line.folder, self._target.key, line.sent)
+
+    def _begin(self, writer: Writer, folder: Path, header: SpoolHeader, time_ms: int) -> Sent:
+        experiment_id = writer.experiment(header.experiment)
+        parent = None if header.parent is None else read_sent(folder / header.parent, self._target.key).run_id
+        return Sent(0, writer.run_of(header, experiment_id, parent, time_ms), experiment_id)
+
+    def _write(self, writer: Writer, run_id: str, experiment_id: str, parcel: Sequence[SpooledEvent]) -> None:
+        """Write a parcel; where the tracker refuses it, write its events one by one and leave out the refused."""
+        try:
+            writer.write(run_id, experiment_id, parcel)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            if len(parcel) == 1:
+                self._warn(f"the tracker left out a {type(parcel[0].event).__name__} event: {str(error)[:300]}")
+                return
+            for event in parcel:
+                self._write(writer, run_id, experiment_id, [event])
+
+
+def parcels(events: Sequence[SpooledEvent]) -> list[list[SpooledEvent]]:
+    """Return the events in order, neighbouring `Metrics` together: a tracker takes a thousand numbers in one call."""
+    found: list[list[SpooledEvent]] = []
+    for event in events:
+        last = found[-1] if found else None
+        together = last is not None and isinstance(event.event, Metrics) and isinstance(last[0].event, Metrics)
+        if last is not None and together and len(last) < EVENTS_PER_PARCEL:
+            last.append(event)
+        else:
+            found.append([event])
+    return found
+
+
+def ended(folder: Path) -> RunEnded | None:
+    """Return how the spool's run ended, or None where it has not (yet)."""
+    end: RunEnded | None = None
+    for spooled in read_events(folder, 0):
+        if isinstance(spooled.event, RunEnded):
+            end = spooled.event
+        elif isinstance(spooled.event, RunStarted):
+            end = None
+    return end
