@@ -5,15 +5,12 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lora_lab.tracking.events import Artifact, DatasetUsed, Metrics, RunEnded, RunStarted, SamplePicture
 from lora_lab.tracking.spool import SpooledEvent, SpoolHeader
 from lora_lab.tracking.target import Target, alone
 from lora_lab.tracking.view import LAST_RUN_TAG, RUN_TAG, VIEW_TAG, View, parse_axes, view_state
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 METRICS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
@@ -51,7 +48,7 @@ class MlflowWriter:
         self._target = target
         self._experiments: dict[str, str] = {}
         with alone(target):
-            self._client: MlflowClient = MlflowClient(tracking_uri=target.uri)
+            self._client = MlflowClient(tracking_uri=target.uri)
             self._client.search_experiments(max_results=1)
 
     def experiment(self, name: str) -> str:

@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from lora_lab.tracking.events import Metrics, RunEnded, RunStarted
+from lora_lab.tracking.events import Metrics
 from lora_lab.tracking.mlflow_writer import MlflowWriter, is_refusal
 from lora_lab.tracking.spool import (
     Sent,
     SpooledEvent,
     SpoolHeader,
-    now_ms,
     read_events,
     read_header,
     read_sent,
@@ -105,9 +104,7 @@ class Shipper:
         if not self._down:
             text = str(error).strip()
             line = text.splitlines()[0][:300] if text else type(error).__name__
-            self._warn(
-                f"the tracker {self._target.shown} does not answer ({line}); the training goes on, nothing is lost"
-            )
+            self._warn(f"the tracker {self._target.shown} does not answer ({line}); training goes on, nothing is lost")
         self._down = True
 
     def _round(self) -> None:
@@ -133,7 +130,8 @@ class Shipper:
             sent = line.sent
             if sent.run_id is None or sent.experiment_id is None:
                 sent = self._begin(writer, line.folder, header, parcel[0].time_ms)
-            assert sent.run_id is not None and sent.experiment_id is not None
+            assert sent.run_id is not None
+            assert sent.experiment_id is not None
             self._write(writer, sent.run_id, sent.experiment_id, parcel)
             line.sent = replace(sent, offset=parcel[-1].end)
             write_sent(line.folder, self._target.key, line.sent)
@@ -168,14 +166,3 @@ def parcels(events: Sequence[SpooledEvent]) -> list[list[SpooledEvent]]:
         else:
             found.append([event])
     return found
-
-
-def ended(folder: Path) -> RunEnded | None:
-    """Return how the spool's run ended, or None where it has not (yet)."""
-    end: RunEnded | None = None
-    for spooled in read_events(folder, 0):
-        if isinstance(spooled.event, RunEnded):
-            end = spooled.event
-        elif isinstance(spooled.event, RunStarted):
-            end = None
-    return end

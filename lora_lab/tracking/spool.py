@@ -1,7 +1,7 @@
 """The spool: every event of a run as a JSON line in its own folder, before anybody else hears of it.
 
-Writing a line costs microseconds and never waits for a tracker. Whoever ships the lines keeps, beside them, how far each
-tracker has got, so that a tracker that was down, or a new one, can be given the rest later.
+Writing a line costs microseconds and never waits for a tracker. Whoever ships the lines keeps, beside them, how far
+each tracker has got, so that a tracker that was down, or a new one, can be given the rest later.
 """
 
 import json

@@ -97,7 +97,7 @@ if sys.platform == "win32":
             try:
                 msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)  # gives up after ten seconds
                 return
-            except OSError:
+            except OSError:  # noqa: PERF203 (each try is the wait)
                 time.sleep(0.1)
 
     def _unlock(descriptor: int) -> None:
