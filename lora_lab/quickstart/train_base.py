@@ -25,6 +25,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from lora_lab.quickstart.draw import OUTLINES, SIZE, Scene, draw, random_scene
 
 SCALING_FACTOR = 0.18215  # SD 1.x; `normalise_latents` makes it true for this VAE
+LATENT_NOISE = 0.05  # of the latents' deviation
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 
 
@@ -60,9 +61,9 @@ def _byte_letters() -> dict[int, str]:
 def new_vae() -> AutoencoderKL:
     """0.8 M parameters; 128 × 128 pixels become 4 × 16 × 16 latents."""
     return AutoencoderKL(
-        block_out_channels=(8, 24, 48, 64),
+        block_out_channels=(16, 24, 48, 64),
         layers_per_block=1,
-        norm_num_groups=4,
+        norm_num_groups=2,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         latent_channels=4,
@@ -137,34 +138,44 @@ def cosine(optimizer: torch.optim.Optimizer, steps: int, warmup: int = 100) -> t
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def train_vae(steps: int, batch: int) -> AutoencoderKL:
-    """L1 + L2 reconstruction with a small KL term (Kingma & Welling 2014).
+def vae_batch(pictures: torch.Tensor, progress: float) -> torch.Tensor:
+    """The next batch of pixels: mosaics first, then half-size pictures, then whole ones.
 
-    Three quarters of the steps see the pictures at half size, a quarter of the price; the last quarter sees them whole.
+    Group normalisation hides the absolute colour of a flat picture, so a VAE that starts on them learns four times
+    slower than on mosaics of 2 × 2 small ones, which show it many colours at once.
     """
+    if progress < 0.5:
+        tiles = functional.avg_pool2d(pictures[torch.randint(len(pictures), (64,))].float(), 4)
+        side = tiles.shape[-1]
+        rows = tiles.view(16, 2, 2, 3, side, side).permute(0, 3, 1, 4, 2, 5)
+        return to_pixels(rows.reshape(16, 3, 2 * side, 2 * side))
+    if progress < 0.8:
+        return to_pixels(functional.avg_pool2d(pictures[torch.randint(len(pictures), (16,))].float(), 2))
+    return to_pixels(pictures[torch.randint(len(pictures), (8,))])
+
+
+def train_vae(steps: int) -> AutoencoderKL:
+    """L1 + L2 reconstruction of latents with five per cent of noise; the decoder learns to bear small errors."""
     torch.manual_seed(1)
     vae = new_vae().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch stub lacks this form
     _, pictures = drawn(6000, seed=1, shapes=tuple(OUTLINES))
-    halves = functional.avg_pool2d(pictures.float(), 2)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=2e-3, weight_decay=0)
     schedule = cosine(optimizer, steps)
     started, shown = time.monotonic(), 0.0
     for step in range(steps):
-        seen = halves if step < steps * 3 // 4 else pictures
-        pixels = to_pixels(seen[torch.randint(len(seen), (batch,))])
-        posterior = vae.encode(pixels).latent_dist
-        error = vae.decode(posterior.sample()).sample - pixels
-        kl = posterior.kl().mean() / posterior.mean[0].numel()
-        loss = error.abs().mean() + 2 * error.square().mean() + 3e-4 * kl
+        pixels = vae_batch(pictures, step / steps)
+        means = vae.encode(pixels).latent_dist.mean
+        latents = means + LATENT_NOISE * means.detach().std() * torch.randn_like(means)
+        error = vae.decode(latents).sample - pixels
+        loss = error.abs().mean() + 2 * error.square().mean()
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 5.0)
         optimizer.step()
         schedule.step()
         shown = 0.98 * shown + 0.02 * error.abs().mean().item()
         if step % 100 == 0 or step == steps - 1:
-            spent = time.monotonic() - started
-            print(f"vae {step} l1 {shown:.4f} kl {kl:.2f} {spent:.0f} s", flush=True)  # noqa: T201
+            print(f"vae {step} l1 {shown:.4f} {time.monotonic() - started:.0f} s", flush=True)  # noqa: T201
     normalise_latents(vae, pictures[:512])
     return vae
 
@@ -178,7 +189,8 @@ def normalise_latents(vae: AutoencoderKL, pictures: torch.Tensor) -> None:
     out, back = vae.quant_conv, vae.post_quant_conv
     out.weight[:4] *= gain[:, None, None, None]
     out.bias[:4] = (out.bias[:4] - centre) * gain
-    out.bias[4:] += 2 * gain.log()
+    out.weight[4:] = 0  # the same small deviation everywhere, as the decoder was taught
+    out.bias[4:] = 2 * math.log(LATENT_NOISE / SCALING_FACTOR)
     back.bias += back.weight[:, :, 0, 0] @ centre
     back.weight /= gain[None, :, None, None]
 
@@ -246,7 +258,7 @@ def write_base(folder: Path, unet: UNet2DConditionModel, text_encoder: CLIPTextM
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--bpe", type=click.Path(exists=True, path_type=Path), required=True, help="bpe_simple_vocab_16e6.txt.gz")
-@click.option("--vae-steps", default=6000)
+@click.option("--vae-steps", default=4000)
 @click.option("--unet-steps", default=7000)
 @click.option("--pictures", default=16000)
 def main(out: Path, bpe: Path, vae_steps: int, unet_steps: int, pictures: int) -> None:
@@ -255,7 +267,7 @@ def main(out: Path, bpe: Path, vae_steps: int, unet_steps: int, pictures: int) -
     work = out.with_name(out.name + ".work")
     work.mkdir(exist_ok=True)
     if not (work / "vae").exists():
-        train_vae(vae_steps, batch=8).save_pretrained(work / "vae")
+        train_vae(vae_steps).save_pretrained(work / "vae")
     vae = AutoencoderKL.from_pretrained(work / "vae")
     scenes, drawings = drawn(pictures, seed=2)
     latents = encode(vae, drawings)
