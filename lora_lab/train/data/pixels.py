@@ -1,0 +1,58 @@
+"""From a picture file to pixels: decode, turn upright, resize, crop, scale to [-1, 1]."""
+
+from pathlib import Path
+
+import numpy
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from lora_lab.failure import Failure
+from lora_lab.train.data.bucket import Placement, Size
+
+_BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+def load(path: Path) -> Image.Image:
+    """The picture in RGB, EXIF orientation applied. Transparency is dropped: the colours below it are used.
+
+    Raises Failure, naming the file, if it has vanished or is broken.
+    """
+    try:
+        with Image.open(path) as image:
+            return _rgb(ImageOps.exif_transpose(image))
+    except FileNotFoundError:
+        raise Failure(f"{path} has vanished", "put the picture back or start the run again without it") from None
+    except _BROKEN as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise Failure(f"{path} cannot be decoded ({reason})", "remove it or convert it") from None
+
+
+def resize(image: Image.Image, size: Size) -> Image.Image:
+    """`image` at `size`: box filter (area average) when shrinking, Lanczos when enlarging."""
+    if image.size == size:
+        return image
+    shrinking = size[0] <= image.width and size[1] <= image.height
+    return image.resize(size, Image.Resampling.BOX if shrinking else Image.Resampling.LANCZOS)
+
+
+def place(image: Image.Image, placement: Placement) -> Image.Image:
+    """`image` resized and cropped into its bucket."""
+    left, top = placement.crop
+    width, height = placement.bucket
+    return resize(image, placement.resized).crop((left, top, left + width, top + height))
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """An RGB picture as float32 (3, h, w) in [-1, 1]."""
+    values = numpy.asarray(image, dtype=numpy.float32) / 127.5 - 1.0
+    return torch.from_numpy(numpy.ascontiguousarray(values.transpose(2, 0, 1)))
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits of grey: Pillow would clip them to 255
+        grey = numpy.asarray(image).astype(numpy.int64) >> 8
+        return Image.fromarray(grey.clip(0, 255).astype(numpy.uint8)).convert("RGB")
+    if image.mode in ("P", "PA", "LA"):
+        image = image.convert("RGBA")
+    return image.convert("RGB")
