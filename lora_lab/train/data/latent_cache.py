@@ -1,9 +1,10 @@
 """Latents computed once per picture: in memory always, on disk on request, addressed by what they depend on.
 
-The key is the hash of the picture's bytes, the placement, mirrored or not, the VAE's hash and the dtype: a cached latent
-can't be stale, and all runs of all sweeps share it.
+The key is the hash of the picture's bytes, the placement, mirrored or not, the VAE's hash and the dtype: a cached
+latent can't be stale, and all runs of all sweeps share it.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -164,7 +165,7 @@ def _checksum(latent: Tensor) -> str:
 def _read(path: Path) -> Tensor | None:
     """The latent, or None if the file is missing or damaged."""
     try:
-        with safetensors.safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+        with safetensors.safe_open(path, "pt") as file:
             latent: Tensor = file.get_tensor("latent").clone()
             checksum = (file.metadata() or {}).get("sha256")
     except (OSError, safetensors.SafetensorError):
@@ -184,7 +185,8 @@ def _write(path: Path, latent: Tensor) -> None:
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
         raise Failure(
             f"the latent cache {path.parent.parent.parent} cannot be written ({error.strerror or error})",
             "make room or name another folder in LORA_LAB_CACHE, or set cache_latents_to_disk to false",
