@@ -1,0 +1,47 @@
+"""What a parameter is: one flat model, everything known about each key, and what follows by arithmetic."""
+
+from lora_lab.config.about import REQUIRED, Pitfall
+from lora_lab.config.check import Checked, FieldProblem, check, expected, shown
+from lora_lab.config.names import ALIASES, nearest_key
+from lora_lab.config.parameters import PARAMETERS, Parameter
+from lora_lab.config.paths import resolve_path, with_absolute_paths
+from lora_lab.config.shapes import OPTIMIZERS, arguments, sides
+from lora_lab.config.steps import (
+    StepPlan,
+    effective_alpha,
+    effective_batch,
+    learning_rate_of,
+    plan_steps,
+    scale,
+    trained_parts,
+    warmup_steps,
+)
+from lora_lab.config.train_config import TrainConfig
+
+__all__ = [
+    "ALIASES",
+    "OPTIMIZERS",
+    "PARAMETERS",
+    "REQUIRED",
+    "Checked",
+    "FieldProblem",
+    "Parameter",
+    "Pitfall",
+    "StepPlan",
+    "TrainConfig",
+    "arguments",
+    "check",
+    "effective_alpha",
+    "effective_batch",
+    "expected",
+    "learning_rate_of",
+    "nearest_key",
+    "plan_steps",
+    "resolve_path",
+    "scale",
+    "shown",
+    "sides",
+    "trained_parts",
+    "warmup_steps",
+    "with_absolute_paths",
+]

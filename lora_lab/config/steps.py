@@ -1,0 +1,72 @@
+"""What follows from a config by arithmetic alone: steps, learning rates, strength."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lora_lab.config.train_config import TrainConfig
+
+Part = Literal["text_encoder", "unet"]
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """Length of a run in optimizer steps; `epochs` counts a last, incomplete epoch as one."""
+
+    steps_per_epoch: int
+    total_steps: int
+    warmup_steps: int
+    epochs: int
+
+
+def effective_batch(config: TrainConfig, processes: int = 1) -> int:
+    """Return the pictures that one optimizer step learns from."""
+    return config.batch_size * config.gradient_acc_steps * processes
+
+
+def plan_steps(config: TrainConfig, batches_per_epoch: int) -> StepPlan:
+    """Return the steps of a run whose epoch has that many batches (of one process, at least 1).
+
+    An epoch's last optimizer step may have fewer batches than `gradient_acc_steps`. `max_steps` wins over `num_epochs`.
+    Raises ValueError when there is no batch.
+    """
+    if batches_per_epoch < 1:
+        raise ValueError("an epoch needs at least one batch")
+    per_epoch = -(-batches_per_epoch // config.gradient_acc_steps)
+    total = per_epoch * config.num_epochs if config.max_steps is None else config.max_steps
+    return StepPlan(per_epoch, total, warmup_steps(config, total), -(-total // per_epoch))
+
+
+def warmup_steps(config: TrainConfig, total_steps: int) -> int:
+    """Return the optimizer steps of the warm-up: `lr_warmup_steps`, else the whole part of total × `warmup_lr_ratio`."""
+    if config.lr_warmup_steps is not None:
+        return config.lr_warmup_steps
+    return int(total_steps * (config.warmup_lr_ratio or 0.0))
+
+
+def trained_parts(config: TrainConfig) -> tuple[Part, ...]:
+    """Return the parts that get a LoRA, text encoder first, as the optimizer's groups are ordered.
+
+    `unet_only` and `text_only` together leave none.
+    """
+    parts: list[Part] = []
+    if not config.unet_only:
+        parts.append("text_encoder")
+    if not config.text_only:
+        parts.append("unet")
+    return tuple(parts)
+
+
+def learning_rate_of(config: TrainConfig, part: Part) -> float:
+    """Return the full learning rate of a part: its own, else `learning_rate`."""
+    own = config.text_encoder_lr if part == "text_encoder" else config.unet_lr
+    return config.learning_rate if own is None else own
+
+
+def effective_alpha(config: TrainConfig) -> float:
+    """Return alpha as it acts: 0 (and an explicit null, which is stored as 0) is equal to the rank."""
+    return config.alpha or float(config.net_dim)
+
+
+def scale(config: TrainConfig) -> float:
+    """Return alpha / rank, the factor on the LoRA's correction."""
+    return effective_alpha(config) / config.net_dim
