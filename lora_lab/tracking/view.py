@@ -1,9 +1,9 @@
 """What MLflow's runs page shows of a sweep, and the address that opens it.
 
 Left alone, MLflow 3 opens an empty GenAI page, folds nested runs under their parent, and shows no parameter and no
-metric. Its runs page takes a *shared view state*: an experiment tag `mlflow.sharedViewState.{key}` holding JSON, named by
-`viewStateShareKey={key}` in the address. Sorting by anything but the date unfolds the children (read in the page's code
-and seen in MLflow 3.17.2).
+metric. Its runs page takes a *shared view state*: an experiment tag `mlflow.sharedViewState.{key}` holding JSON, named
+by `viewStateShareKey={key}` in the address. Sorting by anything but the date unfolds the children (read in the page's
+code and seen in MLflow 3.17.2).
 """
 
 import json
