@@ -8,7 +8,7 @@ import math
 import re
 from pathlib import Path
 
-from lora_lab.document.document import Document, Entry, Lines, ParseProblem, ProblemKind
+from lora_lab.document.document import Document, Entry, Lines, ParseProblem, ProblemKind, Span
 from lora_lab.document.json_string import decode, end_of_string
 
 DEEPEST = 32
@@ -79,6 +79,11 @@ class _Reader:
         if kind == "syntax" and sum(p.kind == "syntax" for p in self.problems) >= MOST_PROBLEMS:
             raise _Enough
 
+    def follow_up(self, message: str, span: Span) -> None:
+        """Note a problem, unless one at the same place explains it."""
+        if not self.problems or self.problems[-1].span.end < span.end:
+            self.problem(message, span.start, span.end)
+
     def peek(self) -> str:
         """Skip blanks and comments; return the next character, or "" at the end."""
         while self.at < len(self.text):
@@ -146,9 +151,9 @@ class _Reader:
                 self.problem("a = between key and value, where JSON has a colon", self.at, self.at + 1)
             self.at += 1
         else:
-            self.problem(f'no colon after "{key}"', key_span.start, key_span.end)
+            self.follow_up(f'no colon after "{key}"', key_span)
         if self.peek() in {"", ",", "}", "]"}:
-            self.problem(f'no value for "{key}"', key_span.start, key_span.end)
+            self.follow_up(f'no value for "{key}"', key_span)
             return Entry(key, None, key_span, key_span)
         start = self.at
         value = self.value(depth)

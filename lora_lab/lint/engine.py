@@ -1,0 +1,124 @@
+"""Runs every rule over one config."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lora_lab.config import PARAMETERS, TrainConfig, check, resolve_path
+from lora_lab.document import Document, Entry, Span, overlay, read_document
+from lora_lab.failure import Failure
+from lora_lab.lint.disk import Disk
+from lora_lab.lint.finding import Finding, Severity
+from lora_lab.lint.register import RULES
+from lora_lab.lint.rule import Hit, Rule, View
+
+FORM = frozenset({"LL002", "LL003", "LL004", "LL005"})
+"""Findings about one value's form, which a rule that knows what was meant says better."""
+
+OF_ANY_FILE = frozenset({"LL001", "LL007", "LL009"})
+"""What can still be said about a file that is no training config."""
+
+_ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
+_RAW = frozenset(rule.code for rule in RULES if rule.sees == "raw")
+_NOWHERE = Span(0, 0, 1, 1)
+
+
+@dataclass(frozen=True)
+class LintResult:
+    """A config with everything that was found about it; `usable` says that no finding is an error."""
+
+    document: Document
+    config: TrainConfig
+    findings: tuple[Finding, ...]
+    usable: bool
+
+
+def lint_document(document: Document, disk: Disk | None) -> LintResult:
+    """Judge a config file. Without `disk` only its text is looked at, not even the file of `load_json_path`."""
+    result = _lint(document, disk)
+    return replace(result, findings=tuple(sorted(result.findings, key=_place)))
+
+
+def lint_values(values: Mapping[str, object], folder: Path, disk: Disk | None) -> LintResult:
+    """Judge values that stand in no file of their own, as a point of a grid does; the findings have no span.
+
+    Relative paths start from `folder`.
+    """
+    if disk is not None and disk.folder != folder:
+        disk = disk.moved_to(folder)
+    entries = {key: Entry(key, value, _NOWHERE, _NOWHERE) for key, value in values.items()}
+    result = _lint(Document(None, "", entries), disk)
+    findings = (replace(finding, span=None) for finding in result.findings)
+    return replace(result, findings=tuple(sorted(findings, key=_place)))
+
+
+def _lint(own: Document, disk: Disk | None) -> LintResult:
+    """Run the rules over one document."""
+    document, failure = _with_loaded(own, disk)
+    checked = check(document.values)
+    given = frozenset(key for key, entry in document.entries.items() if entry.value is not None)
+    view = View(checked.config, document.values, given, checked.problems, document, disk, failure)
+    unusable = checked.invalid | {problem.key for problem in checked.problems if problem.kind == "missing"}
+    found: list[Finding] = []
+    for rule in RULES:
+        if rule.sees == "disk" and disk is None:
+            continue
+        if rule.sees == "raw" or unusable.isdisjoint(rule.reads):
+            found.extend(_findings(rule, view))
+    if any(finding.code == "LL009" for finding in found):
+        found = [finding for finding in found if finding.code in OF_ANY_FILE]
+    explained = {finding.keys[0] for finding in found if finding.code in _RAW}
+    kept = tuple(f for f in found if not (f.code in FORM and explained.intersection(f.keys)))
+    return LintResult(document, checked.config, kept, not any(f.severity == "error" for f in kept))
+
+
+def _findings(rule: Rule, view: View) -> Iterator[Finding]:
+    """Run one rule. That a file vanishes or can't be read while a rule looks at it is no reason to stop."""
+    try:
+        for hit in rule.check(view):
+            severity = hit.severity or rule.severity
+            span = hit.span or _span(hit, view.document)
+            yield Finding(rule.code, rule.name, severity, hit.message, hit.keys, span, hit.remedy, hit.fix)
+    except OSError:
+        return
+
+
+def _span(hit: Hit, document: Document) -> Span | None:
+    """Return the place of the first of the hit's keys that the file has."""
+    for key in hit.keys:
+        entry = document.entries.get(key)
+        if entry:
+            return entry.key_span if hit.at == "key" else entry.value_span
+    return None
+
+
+def _place(finding: Finding) -> tuple[float, int, str]:
+    """Sort by place in the file; what has none comes last, the worst first."""
+    return (finding.span.start if finding.span else float("inf"), _ORDER[finding.severity], finding.code)
+
+
+def _with_loaded(document: Document, disk: Disk | None) -> tuple[Document, Failure | None]:
+    """Return the document on top of the file that its `load_json_path` names, or why that can't be read."""
+    entry = document.entries.get("load_json_path")
+    if disk is None or entry is None or not isinstance(entry.value, str) or not entry.value:
+        return document, None
+    try:
+        path = resolve_path(entry.value, disk.folder)
+        loaded = read_document(path)
+    except Failure as failure:
+        return document, failure
+    if loaded.broken:
+        return document, Failure(f"{path} can't be read as JSON", f"see what `lora-lab lint {path}` says about it")
+    skip = document.values.get("json_load_skip_list")
+    names = [name for name in skip if isinstance(name, str)] if isinstance(skip, list) else []
+    return overlay(document, _absolute(loaded, path.parent), names), None
+
+
+def _absolute(loaded: Document, folder: Path) -> Document:
+    """Return the document with paths that start from its own folder."""
+    entries = dict(loaded.entries)
+    for key, entry in loaded.entries.items():
+        parameter = PARAMETERS.get(key)
+        if parameter is not None and parameter.path_kind and isinstance(entry.value, str) and entry.value:
+            entries[key] = replace(entry, value=str(resolve_path(entry.value, folder)))
+    return replace(loaded, entries=entries)

@@ -1,0 +1,57 @@
+"""Keys of other tools: which ask for nothing, and which program a file was written for."""
+
+COMMENT_KEYS = ("$", "//", "#", "_comment")
+"""How keys begin that are notes to people or editors (`$schema`) and no settings."""
+
+LATER_EASY = frozenset(
+    ["adaptive_noise_scale", "async_upload", "caption_prefix", "caption_suffix", "dataset_config", "dim_from_weights", "face_crop_aug_range", "height_resolution", "huggingface_path_in_repo", "huggingface_repo_id", "huggingface_repo_type", "huggingface_repo_visibility", "huggingface_token", "list_of_json_to_run", "locon", "locon_alpha", "locon_dim", "log_prefix", "log_tracker_name", "log_with", "lowram", "lr_scheduler_args", "lr_scheduler_type", "lyco", "mem_eff_attn", "multires_noise_discount", "multires_noise_iterations", "network_args", "network_module", "resume_from_huggingface", "save_json_name", "save_last_n_epochs_state", "save_n_epoch_ratio", "save_state_to_huggingface", "sdpa", "token_warmup_min", "token_warmup_step", "tokenizer_cache_dir", "wandb_api_key", "weighted_captions"]
+)
+"""Keys that later versions of LoRA_Easy_Training_Scripts wrote and lora_lab does not have."""
+
+_IDLE: dict[str, tuple[object, ...]] = {
+    "multires_noise_discount": (0.3,),
+    "network_module": ("networks.lora", "sd_scripts.networks.lora"),
+    "lr_scheduler_type": ("",),
+}
+"""Values besides null, false and empty that ask for nothing."""
+
+_MARKS: tuple[tuple[str, frozenset[str]], ...] = (
+    (
+        "a kohya_ss GUI config",
+        frozenset({"LoRA_type", "max_train_epochs", "train_data_dir", "num_cpu_threads_per_process"}),
+    ),
+    ("a kohya_ss GUI config", frozenset({"pretrained_model_name_or_path", "train_data_dir", "epoch"})),
+    ("a kohya_ss GUI config", frozenset({"network_dim", "network_alpha", "train_batch_size"})),
+    ("an OneTrainer config", frozenset({"training_method", "model_type", "concept_file_name", "concepts"})),
+    ("an OneTrainer config", frozenset({"base_model_name", "lora_rank", "lora_alpha"})),
+    (
+        "a SimpleTuner config",
+        frozenset({"model_family", "data_backend_config", "--model_family", "--data_backend_config"}),
+    ),
+    (
+        "a SimpleTuner config",
+        frozenset({"instance_data_dir", "--instance_data_dir", "--pretrained_model_name_or_path"}),
+    ),
+    ("settings of diffusers' example scripts", frozenset({"instance_data_dir", "instance_prompt", "rank"})),
+    ("a Civitai trainer's parameters", frozenset({"targetSteps", "numRepeats", "unetLR", "networkDim"})),
+    ("a ComfyUI workflow", frozenset({"nodes", "links", "last_node_id"})),
+    ("a diffusers model's own config", frozenset({"_class_name", "_diffusers_version"})),
+    ("a transformers model's own config", frozenset({"architectures", "model_type"})),
+    ("sd-scripts settings", frozenset({"pretrained_model_name_or_path", "network_module", "output_dir"})),
+)
+
+
+def is_later_easy(key: str) -> bool:
+    """Say whether later versions of LoRA_Easy_Training_Scripts have this key and lora_lab does not."""
+    return key in LATER_EASY
+
+
+def is_idle(key: str, value: object) -> bool:
+    """Say whether a value of an unknown key asks for nothing."""
+    return value is None or value is False or value in ("", [], {}) or value in _IDLE.get(key, ())
+
+
+def looks_like(keys: frozenset[str]) -> str | None:
+    """Return the program whose marks a file carries most of, None without any."""
+    best = max(_MARKS, key=lambda mark: len(keys & mark[1]))
+    return best[0] if keys & best[1] else None

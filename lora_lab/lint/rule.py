@@ -1,0 +1,103 @@
+"""What a rule is: a pure function from a config (and what is on disk) to hits, with its page as its docstring."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from lora_lab.config import FieldProblem, TrainConfig
+from lora_lab.document import Document, Span
+from lora_lab.failure import Failure
+from lora_lab.lint.disk import Disk
+from lora_lab.lint.finding import Fix, Severity
+
+Sees = Literal["config", "disk", "raw"]
+"""`config`: only valid values. `disk`: also the file system, so the rule is silent where that is not to be looked at.
+`raw`: the values as written, even invalid ones; its hits take the place of the findings about the same value's form."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What a rule may look at."""
+
+    config: TrainConfig
+    values: Mapping[str, object]
+    given: frozenset[str]  # keys that are set, that is, not null
+    problems: tuple[FieldProblem, ...]
+    document: Document
+    disk_view: Disk | None
+    load_failure: Failure | None
+
+    @property
+    def disk(self) -> Disk:
+        """Return the file system; only rules that say `sees="disk"` may ask."""
+        if self.disk_view is None:
+            raise LookupError("a rule that looks at the disk says so: sees='disk'")
+        return self.disk_view
+
+
+class Hit(NamedTuple):
+    """What a rule found; `keys` come in the order of their blame: the first one is pointed at."""
+
+    message: str
+    keys: tuple[str, ...]
+    remedy: str
+    fix: Fix | None = None
+    severity: Severity | None = None  # where it differs from the rule's own
+    at: Literal["value", "key"] = "value"
+    span: Span | None = None  # where the place is not that of a key
+
+
+Check = Callable[[View], Iterator[Hit]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A check with its code, its name (it reads well after "ignore"), its severity and where it comes from."""
+
+    code: str
+    name: str
+    severity: Severity
+    reads: tuple[str, ...]
+    source: str
+    sees: Sees
+    check: Check
+    page: str
+
+    @property
+    def sections(self) -> dict[str, str]:
+        """Return the page's parts by heading; "" is the first line, the summary."""
+        return page_sections(self.page)
+
+
+HEADINGS = ("What it does", "Why is this bad", "Bad", "Good", "Fix")
+
+
+def page_sections(page: str) -> dict[str, str]:
+    """Split a page at its headings (a heading stands alone on its line)."""
+    parts: dict[str, list[str]] = {"": []}
+    current = ""
+    for line in inspect.cleandoc(page).splitlines():
+        if line.rstrip(":") in HEADINGS:
+            current = line.rstrip(":")
+            parts[current] = []
+        else:
+            parts[current].append(line)
+    return {heading: "\n".join(lines).strip() for heading, lines in parts.items()}
+
+
+def rule(
+    code: str,
+    name: str,
+    severity: Severity,
+    *,
+    reads: tuple[str, ...],
+    source: str,
+    sees: Sees = "config",
+) -> Callable[[Check], Rule]:
+    """Make a rule of a check. It is known to the engine only once it stands in the register."""
+
+    def made(check: Check) -> Rule:
+        return Rule(code, name, severity, reads, source, sees, check, check.__doc__ or "")
+
+    return made

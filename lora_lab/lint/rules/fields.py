@@ -1,0 +1,348 @@
+"""LL0xx: the file's form, and each key and value by itself."""
+
+import json
+from collections.abc import Iterator
+
+from lora_lab.config import ALIASES, PARAMETERS, FieldProblem
+from lora_lab.config.names import UNSUPPORTED_KEYS, note_on
+from lora_lab.lint.finding import Severity, removed, renamed, set_to
+from lora_lab.lint.foreign import COMMENT_KEYS, is_idle, is_later_easy, looks_like
+from lora_lab.lint.rule import Hit, View, rule
+
+_SYNTAX = "https://www.rfc-editor.org/rfc/rfc8259"
+_OLD_LOADER = "LoRA_Easy_Training_Scripts d14b240 load_json"
+
+
+@rule("LL001", "syntax", "error", reads=(), source=_SYNTAX)
+def syntax(view: View) -> Iterator[Hit]:
+    """The file is not JSON here.
+
+    What it does
+    Reports each place where the text departs from JSON in a way that had to be guessed (warning) or where something was
+    lost (error). Comments, a comma after the last entry and a byte-order mark are read and not reported.
+
+    Why is this bad
+    What was guessed may be wrong, and other programs read the file otherwise: the `\\t` of `C:\\train` is a tab there.
+
+    Bad
+    ```json
+    {"net_dim": 32, "alpha": 16, "shuffle_captions": True}
+    ```
+
+    Good
+    ```json
+    {"net_dim": 32, "alpha": 16, "shuffle_captions": true}
+    ```
+    """
+    for problem in view.document.problems:
+        if problem.kind == "syntax":
+            yield Hit(problem.message, (), "mend the text here", span=problem.span)
+        elif problem.kind == "spelling":
+            remedy = (
+                "write each backslash twice, or / instead"
+                if "backslash" in problem.message
+                else "write it as JSON does"
+            )
+            yield Hit(problem.message, (), remedy, severity="warning", span=problem.span)
+
+
+@rule("LL002", "unknown-key", "warning", reads=(), source=_OLD_LOADER)
+def unknown_key(view: View) -> Iterator[Hit]:
+    """A key is no setting of lora_lab.
+
+    What it does
+    Names every key that nothing here reads, with the key that was probably meant. It is an error where that key is
+    clear, because the setting that the writer wanted would silently stay at its default.
+
+    Why is this bad
+    The tools that this format comes from drop such keys without a word, so a typing mistake costs a whole run.
+
+    Bad
+    ```json
+    {"net_dimm": 64}
+    ```
+
+    Good
+    ```json
+    {"net_dim": 64}
+    ```
+    """
+    for problem in view.problems:
+        key = problem.key
+        if problem.kind != "unknown" or key.startswith(COMMENT_KEYS) or is_idle(key, problem.value):
+            continue
+        meant = ALIASES.get(key) or (problem.suggestion if isinstance(problem.suggestion, str) else None)
+        if key in UNSUPPORTED_KEYS:
+            yield Hit(problem.message, (key,), "remove it", removed(key), at="key")
+        elif is_later_easy(key) or meant is None:
+            yield Hit(
+                f'"{key}" is not a setting of lora_lab: it is ignored', (key,), "remove it", removed(key), at="key"
+            )
+        elif meant in view.given:
+            message = f'"{key}" is ignored: "{meant}", which it stands for elsewhere, is set too'
+            yield Hit(message, (key, meant), f"keep {meant} only", removed(key), at="key")
+        else:
+            yield Hit(
+                f'"{key}" is not a setting of lora_lab',
+                (key,),
+                f"did you mean {meant}?{note_on(key)}",
+                None if note_on(key) else renamed(key, meant),
+                "error",
+                at="key",
+            )
+
+
+@rule(
+    "LL003",
+    "wrong-type",
+    "error",
+    reads=(),
+    source="the key's definition; real files: 124 of 167 write numbers in quotes",
+)
+def wrong_type(view: View) -> Iterator[Hit]:
+    """A value has the wrong type.
+
+    What it does
+    Compares each value with the type of its key: numbers in quotes, words for switches, a list where one value stands.
+
+    Why is this bad
+    The trainer refuses the value; older tools took the text "false" for true, since it is not empty.
+
+    Bad
+    ```json
+    {"learning_rate": "1e-4"}
+    ```
+
+    Good
+    ```json
+    {"learning_rate": 1e-4}
+    ```
+    """
+    for problem in _of_kind(view, "type"):
+        suggestion = problem.suggestion
+        fix = None if suggestion is None else set_to(problem.key, suggestion, safe=True)
+        remedy = _expected(problem.key) if suggestion is None else f"write {_as_json(suggestion)}"
+        yield Hit(problem.message, (problem.key,), remedy, fix)
+
+
+@rule("LL004", "out-of-range", "error", reads=(), source="the key's definition")
+def out_of_range(view: View) -> Iterator[Hit]:
+    """A number is outside the range that is possible.
+
+    What it does
+    Compares each value with the hard limits of its key. `lora-lab explain KEY` shows them.
+
+    Why is this bad
+    The trainer refuses the value, because the run would fail or its result be useless.
+
+    Bad
+    ```json
+    {"batch_size": 0}
+    ```
+
+    Good
+    ```json
+    {"batch_size": 1}
+    ```
+    """
+    for problem in _of_kind(view, "range"):
+        if problem.value == "" and not PARAMETERS[problem.key].required:
+            message = f"{problem.key} is empty: it is read as not set"
+            fix = set_to(problem.key, None, safe=True)
+            yield Hit(message, (problem.key,), "write null or leave it out", fix, "warning")
+            continue
+        fixed = None if problem.suggestion is None else set_to(problem.key, problem.suggestion)
+        remedy = _expected(problem.key) if fixed is None else f"did you mean {_as_json(problem.suggestion)}?"
+        yield Hit(problem.message, (problem.key,), remedy, fixed)
+
+
+@rule("LL005", "not-a-choice", "error", reads=(), source="the key's definition")
+def not_a_choice(view: View) -> Iterator[Hit]:
+    """A word is not one of those that the key knows.
+
+    What it does
+    Compares each value with the words that its key allows and names the nearest.
+
+    Why is this bad
+    The trainer refuses it.
+
+    Bad
+    ```json
+    {"scheduler": "cosin"}
+    ```
+
+    Good
+    ```json
+    {"scheduler": "cosine"}
+    ```
+    """
+    for problem in _of_kind(view, "choice"):
+        if problem.suggestion is None:
+            yield Hit(problem.message, (problem.key,), _expected(problem.key))
+            continue
+        remedy = f"did you mean {_as_json(problem.suggestion)}?"
+        yield Hit(problem.message, (problem.key,), remedy, set_to(problem.key, problem.suggestion))
+
+
+@rule("LL006", "missing-key", "error", reads=(), source="the key's definition")
+def missing_key(view: View) -> Iterator[Hit]:
+    """A setting that has no default is not there.
+
+    What it does
+    Looks for `base_model`, `img_folder` and `output_folder`, here or in the file of `load_json_path`.
+
+    Why is this bad
+    Nothing can be trained without a base, pictures and a place for the result.
+
+    Bad
+    ```json
+    {"img_folder": "pictures", "output_folder": "out"}
+    ```
+
+    Good
+    ```json
+    {"base_model": "models/sd15", "img_folder": "pictures", "output_folder": "out"}
+    ```
+    """
+    unread = "load_json_path" in view.given and view.disk_view is None
+    if view.document.broken or unread or view.load_failure:
+        return  # it may stand in what could not be read
+    for problem in _of_kind(view, "missing"):
+        yield Hit(problem.message, (problem.key,), f"add it: {PARAMETERS[problem.key].meaning}")
+
+
+@rule("LL007", "duplicate-key", "warning", reads=(), source="RFC 8259 §4")
+def duplicate_key(view: View) -> Iterator[Hit]:
+    """A key stands in the file twice.
+
+    What it does
+    Reports every setting of a key that a later one replaces.
+
+    Why is this bad
+    Only the last one counts, and which one was meant cannot be seen.
+
+    Bad
+    ```json
+    {"net_dim": 64, "alpha": 8, "net_dim": 32}
+    ```
+
+    Good
+    ```json
+    {"net_dim": 32, "alpha": 8}
+    ```
+    """
+    for earlier in view.document.duplicates:
+        last = view.document.entries[earlier.key]
+        same = earlier.value == last.value
+        message = f'"{earlier.key}" is set again in line {last.key_span.line}; only that one counts'
+        severity: Severity = "info" if same else "warning"
+        yield Hit(message, (earlier.key,), "remove one of them", severity=severity, span=earlier.key_span)
+
+
+@rule("LL008", "unset-foreign-keys", "info", reads=(), source="LoRA_Easy_Training_Scripts ArgsList.py")
+def unset_foreign_keys(view: View) -> Iterator[Hit]:
+    """Keys of other versions are there, but not set.
+
+    What it does
+    Counts the keys that lora_lab does not know and whose value asks for nothing: null, false or empty.
+
+    Why is this bad
+    It is not: tools that save every key they know leave such a tail, and it does nothing.
+
+    Bad
+    ```json
+    {"net_dim": 32, "alpha": 16, "locon_dim": null}
+    ```
+
+    Good
+    ```json
+    {"net_dim": 32, "alpha": 16}
+    ```
+    """
+    keys = tuple(
+        problem.key
+        for problem in view.problems
+        if problem.kind == "unknown"
+        and not problem.key.startswith(COMMENT_KEYS)
+        and is_idle(problem.key, problem.value)
+    )
+    if keys:
+        names = ", ".join(keys[:4]) + (", …" if len(keys) > 4 else "")
+        message = f"{len(keys)} key(s) that lora_lab does not know, none of them set: {names}"
+        yield Hit(message, keys, "they can go", removed(*keys), at="key")
+
+
+@rule("LL009", "not-a-training-config", "error", reads=(), source="https://github.com/bmaltais/kohya_ss/issues/2391")
+def not_a_training_config(view: View) -> Iterator[Hit]:
+    """The file is some other program's.
+
+    What it does
+    Says what a file looks like when at least half of its keys are unknown here, instead of reporting each.
+
+    Why is this bad
+    Almost nothing of it would be used.
+
+    Bad
+    ```json
+    {"pretrained_model_name_or_path": "sd15.safetensors", "train_data_dir": "img", "network_dim": 8}
+    ```
+
+    Good
+    ```json
+    {"base_model": "models/sd15", "img_folder": "img", "output_folder": "out", "net_dim": 8, "alpha": 4}
+    ```
+    """
+    keys = [key for key in view.values if not key.startswith(COMMENT_KEYS)]
+    unknown = [p.key for p in view.problems if p.kind == "unknown" and p.key in keys and not is_later_easy(p.key)]
+    if not unknown or len(unknown) * 2 < len(keys):
+        return
+    looks = looks_like(frozenset(keys))
+    message = f"this does not look like a config for lora_lab: {len(unknown)} of its {len(keys)} keys are unknown"
+    if looks:
+        message += f"; it looks like {looks}"
+    names = [f"{key} → {ALIASES.get(key)}" for key in unknown if ALIASES.get(key)]
+    remedy = f"its keys have other names here: {', '.join(names[:6])}{', …' if len(names) > 6 else ''}" if names else ""
+    yield Hit(message, (unknown[0],), remedy or "see `lora-lab explain` for the keys", at="key")
+
+
+@rule("LL010", "loaded-file-unreadable", "error", reads=("load_json_path",), source=_OLD_LOADER)
+def loaded_file_unreadable(view: View) -> Iterator[Hit]:
+    """The file of `load_json_path` can't be read.
+
+    What it does
+    Reads the config that this one starts from.
+
+    Why is this bad
+    Its settings are missing from this run.
+
+    Bad
+    ```json
+    {"load_json_path": "gone.json"}
+    ```
+
+    Good
+    ```json
+    {"load_json_path": "start.json"}
+    ```
+    ```files
+    start.json: {"net_dim": 16, "alpha": 8}
+    ```
+    """
+    if view.load_failure:
+        yield Hit(view.load_failure.what, ("load_json_path",), view.load_failure.remedy)
+
+
+def _of_kind(view: View, kind: str) -> Iterator[FieldProblem]:
+    """Return the problems of one kind."""
+    return (problem for problem in view.problems if problem.kind == kind)
+
+
+def _as_json(value: object) -> str:
+    """Return a value as the file would write it."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _expected(key: str) -> str:
+    """Return what people give a key, in a line."""
+    parameter = PARAMETERS[key]
+    return parameter.meaning if parameter.required else f"typical: {parameter.typical}"
