@@ -33,9 +33,7 @@ def test_same_keys_same_draw_different_keys_different_draw() -> None:
 def test_draws_do_not_depend_on_the_process() -> None:
     """Another process with another hash seed gets the same seed: nothing rests on Python's hash()."""
     code = "from lora_lab.train.draws import seed_of; print(seed_of(23, 'caption', 4, 'train/10_cat/a.png'))"
-    output = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    ).stdout
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
     assert int(output) == draws.seed_of(23, "caption", 4, "train/10_cat/a.png")
 
 

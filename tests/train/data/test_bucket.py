@@ -86,7 +86,7 @@ NO_UPSCALE = BucketOptions((512, 512), True, 256, 1024, 64, no_upscale=True)
         ((512, 512), (512, 512), (512, 512)),
         ((64, 64), (64, 64), (64, 64)),
         ((1024, 1024), (512, 512), (512, 512)),
-        # 800×600 shrinks to 591×443: width 576 → height 384 (error 0.167), height 384 → width 512 (error 0): height wins
+        # 800×600 shrinks to 591×443: width 576 → height 384 (error 0.167), 384 → width 512 (error 0): height wins
         ((800, 600), (512, 384), (512, 384)),
         # 1000×500 shrinks to 724×362: width 704 → height 320 (error 0.2), height 320 → width 640 (error 0): height wins
         ((1000, 500), (640, 320), (640, 320)),
