@@ -1,0 +1,113 @@
+"""Which runs are the same run: a hash of everything that decides the result, and of nothing else."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from lora_lab.config import PARAMETERS, TrainConfig, resolve_path
+
+UNDECIDING = frozenset(
+    {
+        "output_folder",
+        "change_output_name",
+        "save_json_folder",
+        "save_json_only",
+        "load_json_path",
+        "json_load_skip_list",
+        "multi_run_folder",
+        "num_workers",
+        "persistent_workers",
+        "save_every_n_epochs",
+        "save_every_n_steps",
+        "save_last_n_epochs",
+        "save_state",
+        "tag_occurrence_txt_file",
+        "sort_tag_occurrence_alphabetically",
+        "training_comment",
+        "cache_latents",
+        "cache_latents_to_disk",
+        "log_dir",
+    }
+)
+"""Names, places, saving and caching: with any of them the trained weights are the same."""
+
+INPUTS = (
+    "base_model",
+    "vae",
+    "img_folder",
+    "reg_img_folder",
+    "lora_model_for_resume",
+    "load_previous_save_state",
+    "sample_prompts",
+)
+"""Keys whose value is a path: what lies there decides, not where."""
+
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jxl"})
+_CHUNK = 1 << 20
+
+
+def identity(config: TrainConfig, digests: Mapping[str, str]) -> str:
+    """Return the hash (64 hex digits) of what decides the run's result.
+
+    `digests` gives for each of `INPUTS` that is set the hash of its content. The same on every machine and for every
+    order of the keys.
+    """
+    decides: dict[str, object] = {}
+    for name in sorted(PARAMETERS):
+        if name in UNDECIDING:
+            continue
+        decides[name] = {"content": digests[name]} if name in digests else getattr(config, name)
+    text = json.dumps(decides, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Digests:
+    """Hashes what paths hold; a path that several runs share is read once."""
+
+    def __init__(self, folder: Path) -> None:
+        """Relative paths start from `folder`."""
+        self._folder = folder
+        self._known: dict[tuple[Path, str], str] = {}
+
+    def of(self, config: TrainConfig) -> dict[str, str]:
+        """Return the hash of the content of each of the config's inputs; raises `OSError` where one cannot be read."""
+        return {
+            name: self._digest(resolve_path(value, self._folder), name, config.caption_extension)
+            for name in INPUTS
+            if isinstance(value := getattr(config, name), str) and value
+        }
+
+    def _digest(self, path: Path, name: str, caption_extension: str) -> str:
+        kind = caption_extension if name in ("img_folder", "reg_img_folder") else ""
+        if (path, kind) not in self._known:
+            files = data_files(path, kind) if kind else _all_files(path)
+            self._known[path, kind] = content_digest(path, files)
+        return self._known[path, kind]
+
+
+def data_files(folder: Path, caption_extension: str) -> list[Path]:
+    """Return the pictures and captions below `folder`, sorted: caches and notes that lie among them decide nothing."""
+    suffixes = PICTURES | {caption_extension.lower()}
+    return [path for path in _all_files(folder) if path.suffix.lower() in suffixes]
+
+
+def _all_files(path: Path) -> list[Path]:
+    """Return the file itself, or every file below a folder but the hidden ones, sorted by name."""
+    if not path.is_dir():
+        return [path]
+    found = (file for file in path.rglob("*") if file.is_file())
+    return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(path).parts))
+
+
+def content_digest(top: Path, files: Iterable[Path]) -> str:
+    """Return the hash of the files' names below `top` and their content; the name of a single file does not count."""
+    whole = hashlib.sha256()
+    for file in files:
+        name = file.relative_to(top).as_posix() if file != top else ""
+        content = hashlib.sha256()
+        with file.open("rb") as data:
+            while chunk := data.read(_CHUNK):
+                content.update(chunk)
+        whole.update(f"{name}\0{content.hexdigest()}\n".encode("utf-8", "surrogatepass"))
+    return whole.hexdigest()

@@ -1,0 +1,88 @@
+"""The folders that runs are written to: `run1`, `run2`, …, never over an older run."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lora_lab.failure import Failure
+from lora_lab.tracking.whole_file import write_whole
+
+RECORD = "run.json"
+CONFIG = "config.json"
+LINT = "lint.json"
+ERROR = "error.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What `run.json` says. Times are ISO 8601 with zone; `lora` is relative to the run's folder where it lies in it."""
+
+    identity: str
+    name: str
+    status: str
+    axes: Mapping[str, object]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    lora: str | None = None
+    steps: int = 0
+    seconds: float = 0.0
+    started: str = ""
+    finished: str = ""
+    reason: str = ""
+
+
+def claim(sweep_folder: Path) -> Path:
+    """Make and return the next free `runN`; two sweeps in one folder never get the same. Raises `Failure`."""
+    try:
+        sweep_folder.mkdir(parents=True, exist_ok=True)
+        number = 1 + max((_number(path) for path in sweep_folder.iterdir()), default=0)
+        while True:
+            folder = sweep_folder / f"run{number}"
+            if not folder.exists():
+                try:
+                    folder.mkdir()
+                except FileExistsError:  # another sweep was quicker
+                    continue
+                return folder
+            number += 1
+    except OSError as error:
+        what = f"cannot write to {sweep_folder}: {error.strerror}"
+        raise Failure(what, "give another folder with --output-folder") from error
+
+
+def _number(path: Path) -> int:
+    digits = path.name.removeprefix("run")
+    return int(digits) if path.name.startswith("run") and digits.isascii() and digits.isdigit() else 0
+
+
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Write `run.json` whole; raises `OSError`."""
+    write_whole(folder / RECORD, json.dumps(asdict(record), indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def read_record(folder: Path) -> RunRecord | None:
+    """Return what `run.json` says, or None where there is none that can be read."""
+    try:
+        body: Any = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return RunRecord(**body)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def lora_of(folder: Path, record: RunRecord) -> Path | None:
+    """Return the LoRA file of a recorded run, or None where it has none (any more)."""
+    path = None if record.lora is None else folder / record.lora
+    return path if path is not None and path.is_file() else None
+
+
+def finished_runs(sweep_folder: Path) -> dict[str, tuple[Path, RunRecord]]:
+    """Return every finished run below `sweep_folder` whose LoRA is there, by identity; of equal ones the first."""
+    found: dict[str, tuple[Path, RunRecord]] = {}
+    if not sweep_folder.is_dir():
+        return found
+    for folder in sorted((path for path in sweep_folder.iterdir() if _number(path)), key=_number):
+        record = read_record(folder)
+        if record is not None and record.status == "FINISHED" and lora_of(folder, record) is not None:
+            found.setdefault(record.identity, (folder, record))
+    return found
