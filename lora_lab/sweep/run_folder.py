@@ -17,7 +17,7 @@ ERROR = "error.txt"
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What `run.json` says. Times are ISO 8601 with zone; `lora` is relative to the run's folder where it lies in it."""
+    """What `run.json` says. Times are ISO 8601 in UTC; `lora` is relative to the run's folder where it lies in it."""
 
     identity: str
     name: str

@@ -7,7 +7,6 @@ code and seen in MLflow 3.17.2).
 """
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,11 +42,14 @@ def view_state(view: View) -> str:
     )
 
 
-def runs_address(server: str, experiment_id: str, *, chart: bool = False) -> str:
-    """Return the address of the experiment's runs as `view_state` shows them: a table, or with `chart` the curves."""
+def runs_address(server: str, experiment_id: str, *, shared_view: bool = True, chart: bool = False) -> str:
+    """Return the address of the experiment's runs: a table, or with `chart` the curves and pictures.
+
+    `shared_view` shows them as `view_state` says; the page reports an error where the experiment has no such tag.
+    """
+    view = f"&viewStateShareKey={VIEW_KEY}" if shared_view else ""
     mode = f"&{RUNS_MODE_KEY}=CHART" if chart else ""
-    page = f"experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={VIEW_KEY}{mode}"
-    return f"{re.sub('/+$', '', server)}/#/{page}"
+    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning{view}{mode}"
 
 
 def parse_axes(text: str) -> tuple[str, ...]:

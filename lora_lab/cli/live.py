@@ -1,0 +1,141 @@
+"""What a sweep shows while it trains: bars on a terminal, lines in a log."""
+
+import importlib.util
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lora_lab.cli.table import duration
+from lora_lab.sweep.execute import Job, Outcome, Progress
+
+LINE_SECONDS = 10.0
+
+
+class Lines:
+    """A `Watch` for logs: a line when a run starts and ends, and every ten seconds in between."""
+
+    def __init__(self, runs: int) -> None:
+        """`runs` is the number of runs in the sweep."""
+        self.runs = runs
+        self.metric = "val_loss"
+        self._over = 0  # runs that are over, whoever trained them
+        self._trained = 0.0  # runs trained by this sweep, the present one in part
+        self._begin: float | None = None
+        self._last = 0.0
+
+    def started(self, job: Job, folder: Path) -> None:
+        """Say that a run starts."""
+        self._begin = self._begin or time.monotonic()
+        self._last = time.monotonic()
+        self.say(f"{self._head(job.run.name)}: training into {folder}")
+
+    def progressed(self, job: Job, progress: Progress) -> None:
+        """Say how far the run is, now and then."""
+        if time.monotonic() - self._last >= LINE_SECONDS:
+            self._last = time.monotonic()
+            self.say(f"{self._head(job.run.name)}: {step_text(progress)}{self._left(progress)}")
+
+    def ended(self, outcome: Outcome) -> None:
+        """Say how a run ended."""
+        head = self._head(outcome.run.name)
+        self._over += 1
+        self._trained += not outcome.reused
+        self.say(f"{head}: {ending(outcome, self.metric)}")
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        click.echo(line)
+        sys.stdout.flush()
+
+    def warn(self, line: str) -> None:
+        """Print a warning; called from the tracker's thread too."""
+        click.echo(f"warning: {line}", err=True)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+    def _head(self, name: str) -> str:
+        return f"[{self._over + 1}/{self.runs}] {name}"
+
+    def _left(self, progress: Progress) -> str:
+        """Return the time that the whole sweep still needs, from the pace so far."""
+        done = self._trained + progress.step / max(progress.total_steps, 1)
+        if self._begin is None or done <= 0:
+            return ""
+        left = self.runs - self._over - progress.step / max(progress.total_steps, 1)
+        return f", the sweep needs about {duration((time.monotonic() - self._begin) / done * left)} more"
+
+
+class Bars(Lines):
+    """A `Watch` for terminals: the present run and the whole sweep as bars, with the time left."""
+
+    def __init__(self, runs: int) -> None:
+        """Start drawing."""
+        super().__init__(runs)
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Drawing
+
+        self._drawing: Any = Drawing(
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), transient=True
+        )
+        self._whole = self._drawing.add_task("sweep", total=runs)
+        self._run = self._drawing.add_task("", total=None, visible=False)
+        self._drawing.start()
+
+    def started(self, job: Job, folder: Path) -> None:
+        """Show the run's bar."""
+        super().started(job, folder)
+        self._drawing.reset(self._run, total=None, description=job.run.name, visible=True)
+
+    def progressed(self, job: Job, progress: Progress) -> None:
+        """Move both bars."""
+        text = f"{job.run.name}  {step_text(progress)}"
+        self._drawing.update(self._run, total=progress.total_steps, completed=progress.step, description=text)
+        part = progress.step / max(progress.total_steps, 1)
+        self._drawing.update(self._whole, completed=self._over + part)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Hide the run's bar."""
+        super().ended(outcome)
+        self._drawing.update(self._run, visible=False)
+        self._drawing.update(self._whole, completed=self._over)
+
+    def say(self, line: str) -> None:
+        """Print a line above the bars."""
+        self._drawing.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def warn(self, line: str) -> None:
+        """Print a warning above the bars."""
+        self.say(f"warning: {line}")
+
+    def close(self) -> None:
+        """Take the bars away."""
+        self._drawing.stop()
+
+
+def make_watch(runs: int) -> Lines:
+    """Return bars on a terminal (where rich is installed), lines elsewhere."""
+    if sys.stdout.isatty() and importlib.util.find_spec("rich") is not None:
+        return Bars(runs)
+    return Lines(runs)
+
+
+def step_text(progress: Progress) -> str:
+    """Return how far a run is, in words."""
+    loss = "" if progress.loss is None else f", loss {progress.loss:.4f}"
+    return f"step {progress.step} of {progress.total_steps}{loss}" if progress.total_steps else progress.message
+
+
+def ending(outcome: Outcome, metric: str) -> str:
+    """Return how a run ended, in words."""
+    name = metric if metric in outcome.metrics else "loss"
+    value = f", {name} {outcome.metrics[name]:.5g}" if name in outcome.metrics else ""
+    if outcome.reused:
+        return f"done before{value} ({outcome.folder})"
+    if outcome.status == "FINISHED":
+        return f"finished in {duration(outcome.seconds)}{value}"
+    word = "failed" if outcome.status == "FAILED" else "interrupted"
+    return f"{word} after {duration(outcome.seconds)}: {outcome.reason}"
