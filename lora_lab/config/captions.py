@@ -55,7 +55,9 @@ class Captions(Topic):
         Share,
         About(
             row=12,
-            meaning="Probability with which each comma-separated tag of a caption is dropped, independently of the others.",
+            meaning=(
+                "Probability with which each comma-separated tag of a caption is dropped, independently of the others."
+            ),
             typical="0–0.2, for captions that are lists of tags.",
             pitfalls=(
                 Pitfall(
@@ -91,7 +93,10 @@ class Captions(Topic):
                     "sd-scripts library/strategy_base.py _get_input_ids",
                 ),
             ),
-            misread="Often explained as shuffling the pictures between epochs; their order is always shuffled, this shuffles tags.",
+            misread=(
+                "Often explained as shuffling the pictures between epochs; their order is always shuffled, this "
+                "shuffles tags."
+            ),
             names=same("shuffle_caption"),
         ),
     ] = False
@@ -108,11 +113,17 @@ class Captions(Topic):
                     "sd-scripts library/train_util.py process_caption",
                 ),
                 Pitfall(
-                    "It counts comma-separated tags, not tokens; a number as high as a caption's tags shuffles nothing.",
+                    (
+                        "It counts comma-separated tags, not tokens; a number as high as a caption's tags "
+                        "shuffles nothing."
+                    ),
                     "sd-scripts library/train_util.py process_caption",
                 ),
             ),
-            misread="Often explained as the size of a vocabulary with rare words left out; it is the number of fixed leading tags.",
+            misread=(
+                "Often explained as the size of a vocabulary with rare words left out; it is the number of fixed "
+                "leading tags."
+            ),
             names=same("keep_tokens"),
         ),
     ] = 0
@@ -128,7 +139,10 @@ class Captions(Topic):
                     "LoRA_Easy_Training_Scripts d14b240 get_occurrence_of_tags",
                 ),
             ),
-            misread="Often explained as the path of a file that weights the loss; it is a switch for a report and never touches the training.",
+            misread=(
+                "Often explained as the path of a file that weights the loss; it is a switch for a report and "
+                "never touches the training."
+            ),
         ),
     ] = False
     sort_tag_occurrence_alphabetically: Annotated[
@@ -149,11 +163,17 @@ class Captions(Topic):
         Annotated[str, Field(pattern=r"^\.[^/\\]+$")],
         About(
             row=50,
-            meaning="Extension, with its dot, of the caption file beside each picture; its first line, in UTF-8, is the caption.",
+            meaning=(
+                "Extension, with its dot, of the caption file beside each picture; its first line, in UTF-8, is "
+                "the caption."
+            ),
             typical=".txt, sometimes .caption.",
             pitfalls=(
                 Pitfall(
-                    "If no caption file has this extension, every caption is silently the folder's name. The default of sd-scripts is .caption.",
+                    (
+                        "If no caption file has this extension, every caption is silently the folder's name. The "
+                        "default of sd-scripts is .caption."
+                    ),
                     "sd-scripts library/train_util.py read_caption",
                 ),
                 Pitfall(
@@ -171,15 +191,17 @@ class Captions(Topic):
             row=51,
             unit="tokens",
             meaning="Longest caption that the text encoder sees; beyond 75 the caption is encoded in chunks of 75.",
-            typical="75 for sentences, 150 or 225 for long lists of tags; each chunk costs a pass through the text encoder.",
+            typical=(
+                "75 for sentences, 150 or 225 for long lists of tags; each chunk costs a pass through the text encoder."
+            ),
             pitfalls=(
                 Pitfall(
                     "What is beyond the limit is cut off without a word.",
                     "sd-scripts library/strategy_base.py _get_input_ids",
                 ),
                 Pitfall(
-                    "LoRA_Easy_Training_Scripts crashed on 75, although its README allows it: files made for it say 150.",
-                    "LoRA_Easy_Training_Scripts d14b240 create_arg_space",
+                    "More than 75 where no caption is that long is text encoder time for nothing.",
+                    "sd-scripts library/strategy_sd.py encode_tokens",
                 ),
             ),
             misread="Often explained as leaving out pictures with longer captions; the captions are shortened.",

@@ -33,7 +33,7 @@ _PLACEHOLDER: Final = "placeholder"
 
 @dataclass(frozen=True)
 class FieldProblem:
-    """What is wrong with one key. `suggestion` is a valid value, or for an unknown key the key that was probably meant."""
+    """What is wrong with one key. `suggestion` is a valid value; for an unknown key, the key that was meant."""
 
     key: str
     kind: Kind
@@ -57,7 +57,9 @@ class Checked:
 
 
 def check(values: Mapping[str, object]) -> Checked:
-    """Check any mapping of JSON-like values and never raise; problems come in the order of the keys, missing ones last."""
+    """Check any mapping of JSON-like values and never raise; problems come in the order of the keys, missing keys
+    last.
+    """
     known = {key: value for key, value in values.items() if key in PARAMETERS}
     wrong = _errors(known)
     problems = [problem for key, value in values.items() for problem in _problems_of(key, value, wrong)]
@@ -72,7 +74,7 @@ def check(values: Mapping[str, object]) -> Checked:
 
 
 def _errors(known: Mapping[str, object]) -> dict[str, Kind]:
-    """Return the kind of problem of each key that has one; where a union fails in several ways, the first that counts."""
+    """Return the kind of problem of each key that has one; of several ways to fail a union, the first counts."""
     try:
         TrainConfig.model_validate(known)
     except ValidationError as error:
@@ -116,7 +118,7 @@ def _missing(key: str, is_null: bool) -> FieldProblem:
 
 
 def _unknown(key: str, value: object) -> list[FieldProblem]:
-    if key in IGNORED_KEYS or (key in UNSUPPORTED_KEYS and not value):
+    if key in IGNORED_KEYS or (key in UNSUPPORTED_KEYS and (value is None or value is False)):
         return []
     if key in UNSUPPORTED_KEYS:
         return [FieldProblem(key, "unknown", f"{key} is not supported: {UNSUPPORTED_KEYS[key]}", value)]
@@ -124,7 +126,7 @@ def _unknown(key: str, value: object) -> list[FieldProblem]:
     message = f"unknown key {shown(key).removeprefix('the text ')}"
     if meant is not None:
         message += f", did you mean {meant}?{note_on(str(key))}"
-    return [FieldProblem(key, "unknown", message, value, meant)]
+    return [FieldProblem(str(key), "unknown", message, value, meant)]
 
 
 def expected(parameter: Parameter) -> str:

@@ -25,7 +25,10 @@ class Duration(Topic):
             typical="1–8, as memory allows; with a bigger batch raise the learning rate or the epochs.",
             pitfalls=(
                 Pitfall(
-                    "Each bucket ends with a smaller batch: many small buckets mean more steps than pictures divided by batch size.",
+                    (
+                        "Each bucket ends with a smaller batch: many small buckets mean more steps than pictures "
+                        "divided by batch size."
+                    ),
                     "sd-scripts library/train_util.py make_buckets",
                 ),
             ),
@@ -38,7 +41,10 @@ class Duration(Topic):
         About(
             row=25,
             unit="epochs",
-            meaning="Times that the run goes through all pictures with their repeats; it counts only while `max_steps` is null.",
+            meaning=(
+                "Times that the run goes through all pictures with their repeats; it counts only while "
+                "`max_steps` is null."
+            ),
             typical="1–20, depending on the repeats.",
             pitfalls=(
                 Pitfall(
@@ -71,7 +77,10 @@ class Duration(Topic):
         About(
             row=46,
             unit="batches",
-            meaning="Batches whose gradients are averaged before one optimizer step: the effective batch is batch_size times this.",
+            meaning=(
+                "Batches whose gradients are averaged before one optimizer step: the effective batch is "
+                "batch_size times this."
+            ),
             typical="1–8, where a bigger batch does not fit into memory.",
             pitfalls=(
                 Pitfall(
@@ -156,11 +165,17 @@ class Duration(Topic):
         Text | None,
         About(
             row=37,
-            meaning="A state folder that `save_state` wrote: the run goes on from there, with optimizer, schedule and step number.",
+            meaning=(
+                "A state folder that `save_state` wrote: the run goes on from there, with optimizer, schedule and "
+                "step number."
+            ),
             typical="null.",
             pitfalls=(
                 Pitfall(
-                    "The schedule goes on too: after the planned end of a cosine or linear one the learning rate is 0 and nothing more is learned.",
+                    (
+                        "The schedule goes on too: after the planned end of a cosine or linear one the learning "
+                        "rate is 0 and nothing more is learned."
+                    ),
                     "kohya-ss/sd-scripts #141, #954, #840",
                 ),
                 Pitfall(
@@ -177,7 +192,9 @@ class Duration(Topic):
         Seed,
         About(
             row=43,
-            meaning="Seed of every random draw of the training: first weights, order, captions, timesteps, noise, dropout.",
+            meaning=(
+                "Seed of every random draw of the training: first weights, order, captions, timesteps, noise, dropout."
+            ),
             typical="Any number, the same one for runs that are compared; several for an idea of the spread.",
             pitfalls=(
                 Pitfall(
@@ -197,7 +214,10 @@ class Duration(Topic):
         Annotated[float, Field(ge=0.0, lt=1.0)],
         About(
             row=71,
-            meaning="Part of the training pictures that is held out to measure `val_loss`; regularisation pictures never are.",
+            meaning=(
+                "Part of the training pictures that is held out to measure `val_loss`; regularisation pictures "
+                "never are."
+            ),
             typical="0, or 0.1–0.2 with at least some ten pictures.",
             pitfalls=(
                 Pitfall(
@@ -217,7 +237,9 @@ class Duration(Topic):
         Seed,
         About(
             row=72,
-            meaning="Seed that chooses the held-out pictures and their timesteps and noise, independent of `test_seed`.",
+            meaning=(
+                "Seed that chooses the held-out pictures and their timesteps and noise, independent of `test_seed`."
+            ),
             typical="0, the same for all runs that are compared.",
             pitfalls=(
                 Pitfall(

@@ -19,7 +19,10 @@ class Files(Topic):
         Text,
         About(
             row=1,
-            meaning="The model that the LoRA is trained on; it stays frozen, only the LoRA's own tensors learn and are saved.",
+            meaning=(
+                "The model that the LoRA is trained on; it stays frozen, only the LoRA's own tensors learn and "
+                "are saved."
+            ),
             typical="A model of the family that the LoRA will be used with: a LoRA fits its own family only.",
             pitfalls=(
                 Pitfall(
@@ -27,8 +30,11 @@ class Files(Topic):
                     "sd-scripts library/model_util.py",
                 ),
                 Pitfall(
-                    "A LoRA learns the difference to this base: on a heavily merged or fine-tuned base it carries over badly to others.",
-                    "LoRA_Easy_Training_Scripts README",
+                    (
+                        "The LoRA fits models of this family only: the layers of SD 1.x, SD 2.x and SDXL differ "
+                        "in number and width."
+                    ),
+                    "sd-scripts networks/lora.py, names and shapes of the modules",
                 ),
             ),
             misread="Often explained as the model that gets fine-tuned; its own weights never change.",
@@ -40,11 +46,20 @@ class Files(Topic):
         Text,
         About(
             row=2,
-            meaning="The parent folder of the training pictures: each sub-folder `N_name` holds pictures that are shown N times an epoch.",
-            typical="At least one `N_name` sub-folder; choose each N so that every concept sees a similar number of pictures per epoch.",
+            meaning=(
+                "The parent folder of the training pictures: each sub-folder `N_name` holds pictures that are "
+                "shown N times an epoch."
+            ),
+            typical=(
+                "At least one `N_name` sub-folder; choose each N so that every concept sees a similar number of "
+                "pictures per epoch."
+            ),
             pitfalls=(
                 Pitfall(
-                    "Pictures directly in this folder are not used: sd-scripts then finds no data and still ends with exit code 0.",
+                    (
+                        "Pictures directly in this folder are not used: sd-scripts then finds no data and still "
+                        "ends with exit code 0."
+                    ),
                     "sd-scripts train_network.py train",
                 ),
                 Pitfall(
@@ -52,7 +67,10 @@ class Files(Topic):
                     "sd-scripts library/train_util.py DreamBoothDataset",
                 ),
             ),
-            misread="Often explained as the folder with the pictures; it is the parent of the `N_name` folders that hold them.",
+            misread=(
+                "Often explained as the folder with the pictures; it is the parent of the `N_name` folders that "
+                "hold them."
+            ),
             path_kind="folder",
             names=same("train_data_dir"),
         ),
@@ -61,7 +79,10 @@ class Files(Topic):
         Text,
         About(
             row=3,
-            meaning="The folder that receives the LoRA files, sample pictures, state folders and reports; it is made if it is not there.",
+            meaning=(
+                "The folder that receives the LoRA files, sample pictures, state folders and reports; it is made "
+                "if it is not there."
+            ),
             typical="One folder per experiment; a sweep gives every run a folder of its own.",
             pitfalls=(
                 Pitfall(
@@ -77,7 +98,10 @@ class Files(Topic):
         FileName | None,
         About(
             row=4,
-            meaning="Base name of the files that are written: `NAME.safetensors`, and `NAME-000001.safetensors` for an epoch.",
+            meaning=(
+                "Base name of the files that are written: `NAME.safetensors`, and `NAME-000001.safetensors` for "
+                "an epoch."
+            ),
             typical="A name of its own for every run; without one the files are called `last` and `epoch-000001`.",
             pitfalls=(
                 Pitfall(
@@ -85,7 +109,10 @@ class Files(Topic):
                     "sd-scripts library/train_util.py DEFAULT_LAST_OUTPUT_NAME",
                 ),
                 Pitfall(
-                    "The name is also written into the file's metadata, as title and `ss_output_name`: user interfaces show that one.",
+                    (
+                        "The name is also written into the file's metadata, as title and `ss_output_name`: user "
+                        "interfaces show that one."
+                    ),
                     "sd-scripts library/sai_model_spec.py",
                 ),
             ),
@@ -102,7 +129,7 @@ class Files(Topic):
             typical="null: the LoRA file's metadata and the tracked run hold the config already.",
             pitfalls=(
                 Pitfall(
-                    "In LoRA_Easy_Training_Scripts of February 2023 setting it also switched `save_json_only` off.",
+                    "Every setting is in that file, paths of your machine included: look it over before you share it.",
                     "LoRA_Easy_Training_Scripts d14b240 save_json",
                 ),
             ),
@@ -121,12 +148,11 @@ class Files(Topic):
                     "It loads settings, never weights: nothing is resumed by it.",
                     "LoRA_Easy_Training_Scripts d14b240 load_json",
                 ),
-                Pitfall(
-                    "LoRA_Easy_Training_Scripts dropped unknown keys of that file without a word.",
-                    "LoRA_Easy_Training_Scripts d14b240 load_json",
-                ),
             ),
-            misread="Often explained as continuing from a checkpoint; for that use `lora_model_for_resume` or `load_previous_save_state`.",
+            misread=(
+                "Often explained as continuing from a checkpoint; for that use `lora_model_for_resume` or "
+                "`load_previous_save_state`."
+            ),
             path_kind="file",
         ),
     ] = None
@@ -138,7 +164,7 @@ class Files(Topic):
             typical="null.",
             pitfalls=(
                 Pitfall(
-                    "In LoRA_Easy_Training_Scripts the list lost its effect half-way unless it named itself, because the loaded file replaced it.",
+                    "It does nothing without `load_json_path`.",
                     "LoRA_Easy_Training_Scripts d14b240 load_json",
                 ),
             ),
@@ -148,15 +174,23 @@ class Files(Topic):
         Text | None,
         About(
             row=8,
-            meaning="The folder into which a sweep writes its runs as `run1/`, `run2/`, and so on, never over older ones.",
+            meaning=(
+                "The folder into which a sweep writes its runs as `run1/`, `run2/`, and so on, never over older ones."
+            ),
             typical="null outside sweeps; a sweep chooses a folder by itself.",
             pitfalls=(
                 Pitfall(
-                    "In LoRA_Easy_Training_Scripts the key meant the opposite: a queue of config files to train, with every other setting ignored.",
+                    (
+                        "In LoRA_Easy_Training_Scripts the key meant the opposite: a queue of config files to "
+                        "train, with every other setting ignored."
+                    ),
                     "LoRA_Easy_Training_Scripts d14b240 main",
                 ),
             ),
-            misread="Two readings are about: an input queue of configs (the old tool) and an output folder of runs; here it is the output folder.",
+            misread=(
+                "Two readings are about: an input queue of configs (the old tool) and an output folder of runs; "
+                "here it is the output folder."
+            ),
             path_kind="output_folder",
         ),
     ] = None
@@ -187,10 +221,12 @@ class Files(Topic):
             typical="safetensors: it loads everywhere, can't run code, and is the only one with metadata.",
             pitfalls=(
                 Pitfall(
-                    "ckpt, pt and bin are pickles: no metadata, no `training_comment`, and others should not load them untested.",
+                    (
+                        "ckpt, pt and bin are pickles: no metadata, no `training_comment`, and others should not "
+                        "load them untested."
+                    ),
                     "sd-scripts networks/lora.py save_weights",
                 ),
-                Pitfall("sd-scripts has no `bin` for a LoRA.", "sd-scripts library/train_util.py"),
             ),
             names=same("save_model_as"),
         ),
@@ -199,7 +235,9 @@ class Files(Topic):
         Literal["float", "fp16", "bf16"],
         About(
             row=48,
-            meaning="Number format of the saved tensors, the alphas included; training itself keeps the LoRA in 32 bits.",
+            meaning=(
+                "Number format of the saved tensors, the alphas included; training itself keeps the LoRA in 32 bits."
+            ),
             typical="fp16: half the size of float, without visible loss.",
             pitfalls=(
                 Pitfall(
@@ -246,7 +284,10 @@ class Files(Topic):
         Text | None,
         About(
             row=61,
-            meaning="Folder for TensorBoard logs, each run in a sub-folder with its time in the name; MLflow tracking is separate.",
+            meaning=(
+                "Folder for TensorBoard logs, each run in a sub-folder with its time in the name; MLflow tracking "
+                "is separate."
+            ),
             typical="null: runs are compared in MLflow.",
             pitfalls=(
                 Pitfall(

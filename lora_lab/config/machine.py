@@ -20,7 +20,7 @@ class Machine(Topic):
             meaning="Says that `base_model` is a Stable Diffusion 2.x model.",
             typical="false for SD 1.x, true for SD 2.x.",
             pitfalls=(
-                Pitfall("A wrong value does not load the model.", "sd-scripts library/model_util.py"),
+                Pitfall("With a wrong value the model does not load.", "sd-scripts library/model_util.py"),
                 Pitfall(
                     "`clip_skip` belongs at 1 then: the text encoder of SD 2.x has its last layer cut already.",
                     "sd-scripts library/train_util.py verify_training_args",
@@ -33,7 +33,10 @@ class Machine(Topic):
         bool,
         About(
             row=65,
-            meaning="Says that the base predicts velocity (v) instead of noise, so that the LoRA is trained towards the same target.",
+            meaning=(
+                "Says that the base predicts velocity (v) instead of noise, so that the LoRA is trained towards "
+                "the same target."
+            ),
             typical="true for SD 2.x at 768 and other v-prediction models, else false.",
             pitfalls=(
                 Pitfall(
@@ -54,12 +57,18 @@ class Machine(Topic):
         About(
             row=42,
             unit="layers from the end",
-            meaning="Which layer of the text encoder gives the caption's features, counted from the end: 1 is the last one, nothing is skipped.",
-            typical="1 for realistic SD 1.x models and SD 2.x, 2 for anime models that descend from NovelAI's; SDXL has it fixed.",
+            meaning=(
+                "Which layer of the text encoder gives the caption's features, counted from the end: 1 is the "
+                "last one, nothing is skipped."
+            ),
+            typical=(
+                "1 for realistic SD 1.x models and SD 2.x, 2 for anime models that descend from NovelAI's; SDXL "
+                "has it fixed."
+            ),
             pitfalls=(
                 Pitfall(
                     "Pictures must be made with the same setting, or the LoRA works worse.",
-                    "sd-scripts docs/train_network.md",
+                    "sd-scripts library/strategy_sd.py encode_tokens",
                 ),
                 Pitfall(
                     "SD 1.x has 12 layers: more is impossible there. 0 in sd-scripts bypasses the text encoder.",
@@ -81,7 +90,7 @@ class Machine(Topic):
             meaning="Another VAE, of the same family, that encodes the training pictures instead of the base's own.",
             typical="null: the base's own is right almost always.",
             pitfalls=(
-                Pitfall("It mostly makes results worse.", "LoRA_Easy_Training_Scripts README"),
+                Pitfall("It mostly makes results worse.", "LoRA_Easy_Training_Scripts d14b240 (comment)"),
                 Pitfall("SDXL's own VAE gives NaN in fp16.", "sd-scripts docs/train_network.md"),
             ),
             misread="Often explained as training the model as a VAE, true or false; it is the path of a VAE.",
@@ -93,7 +102,10 @@ class Machine(Topic):
         Literal["no", "fp16", "bf16"],
         About(
             row=47,
-            meaning="Number format in which the frozen model computes; the LoRA itself is trained in 32 bits whatever it says.",
+            meaning=(
+                "Number format in which the frozen model computes; the LoRA itself is trained in 32 bits whatever "
+                "it says."
+            ),
             typical="bf16 on NVIDIA cards from Ampere on, fp16 on older ones, no on a CPU.",
             pitfalls=(
                 Pitfall(
@@ -113,7 +125,10 @@ class Machine(Topic):
         bool,
         About(
             row=45,
-            meaning="Compute the model's inner values again in the backward pass instead of keeping them: less memory for more time.",
+            meaning=(
+                "Compute the model's inner values again in the backward pass instead of keeping them: less memory "
+                "for more time."
+            ),
             typical="true below about 12 GB of GPU memory.",
             pitfalls=(Pitfall("A step takes about a quarter to a third longer.", "arXiv:1604.06174"),),
             names=same("gradient_checkpointing"),
@@ -127,10 +142,13 @@ class Machine(Topic):
             typical="false: PyTorch's own are as fast on current versions.",
             pitfalls=(
                 Pitfall(
-                    "It needs the package and an NVIDIA card; elsewhere the trainer says so and uses PyTorch's kernels.",
+                    (
+                        "It needs the package and an NVIDIA card; elsewhere the trainer says so and uses "
+                        "PyTorch's kernels."
+                    ),
                     "sd-scripts library/train_util.py replace_unet_modules",
                 ),
-                Pitfall("Results differ slightly from one run to the next.", "LoRA_Easy_Training_Scripts README"),
+                Pitfall("Results differ slightly from one run to the next.", "xformers memory_efficient_attention"),
             ),
             misread="Often explained as a list of transformations of the pictures; it is an attention kernel.",
             names=same("xformers"),

@@ -11,7 +11,7 @@ IGNORED_KEYS: Final = frozenset({"$schema", "list_of_json_to_run"})
 
 UNSUPPORTED_KEYS: Final[Mapping[str, str]] = {
     "use_lion": 'write "optimizer_type": "Lion" instead',
-    "lowram": "there is nothing like it here; leave it out, and save memory with gradient_checkpointing or a smaller batch_size",
+    "lowram": "leave it out, and save memory with gradient_checkpointing or a smaller batch_size",
 }
 """Keys of old files that ask for what is had in another way; false and null are accepted without a word."""
 
@@ -41,7 +41,7 @@ ALIASES: Final[Mapping[str, str]] = _aliases()
 
 
 def nearest_key(word: str) -> str | None:
-    """Return the key that an unknown word probably means, or None: another tool's name first, then the likest spelling."""
+    """Return the key that an unknown word probably means, or None: another tool's name first, then a like spelling."""
     folded = word.strip().lstrip("-").replace("-", "_").casefold()
     if folded in PARAMETERS:
         return folded

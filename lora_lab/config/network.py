@@ -17,15 +17,26 @@ class Network(Topic):
         Annotated[int, Field(ge=1, le=100_000)],
         About(
             row=13,
-            meaning="Rank of the LoRA: each adapted layer gets a correction up·down that passes through this many channels.",
-            typical="4–128, for SD 1.x mostly 8–32. In fp16 one rank costs about 1.2 MB in SD 1.x, 1.7 MB in SD 2.x, 7.1 MB in SDXL.",
+            meaning=(
+                "Rank of the LoRA: each adapted layer gets a correction up·down that passes through this many channels."
+            ),
+            typical=(
+                "4–128, for SD 1.x mostly 8–32. In fp16 one rank costs about 1.2 MB in SD 1.x, 1.7 MB in SD 2.x, "
+                "7.1 MB in SDXL."
+            ),
             pitfalls=(
                 Pitfall(
-                    "A higher rank over-fits sooner and costs memory and disk; above 320 (SD 1/2) or 640 (SDXL) it exceeds the narrowest layer.",
+                    (
+                        "A higher rank over-fits sooner and costs memory and disk; above 320 (SD 1/2) or 640 "
+                        "(SDXL) it exceeds the narrowest layer."
+                    ),
                     "sd-scripts networks/lora.py, layer widths",
                 ),
                 Pitfall(
-                    "With `alpha` left alone another rank is also another effective learning rate: keep alpha/net_dim when comparing ranks.",
+                    (
+                        "With `alpha` left alone another rank is also another effective learning rate: keep "
+                        "alpha/net_dim when comparing ranks."
+                    ),
                     "sd-scripts networks/lora.py LoRAModule.scale",
                 ),
             ),
@@ -37,7 +48,10 @@ class Network(Topic):
         Annotated[float, Field(ge=0.0)],
         About(
             row=14,
-            meaning="Strength of the LoRA: its correction is multiplied by alpha / net_dim, in training and wherever the file is used.",
+            meaning=(
+                "Strength of the LoRA: its correction is multiplied by alpha / net_dim, in training and wherever "
+                "the file is used."
+            ),
             typical="net_dim/2 to net_dim, or 1 with a higher learning rate. 0 and null mean equal to net_dim.",
             pitfalls=(
                 Pitfall(
@@ -45,11 +59,17 @@ class Network(Topic):
                     "sd-scripts networks/lora.py LoRAModule.scale",
                 ),
                 Pitfall(
-                    "alpha as large as net_dim makes the stored weights small; saved as fp16 some of them can become zero.",
+                    (
+                        "alpha as large as net_dim makes the stored weights small; saved as fp16 some of them can "
+                        "become zero."
+                    ),
                     "kohya-ss/sd-webui-additional-networks #49",
                 ),
                 Pitfall(
-                    "Left out it is 1 in sd-scripts, 16 to 128 in versions of LoRA_Easy_Training_Scripts: write it down.",
+                    (
+                        "Left out it is 1 in sd-scripts, 16 to 128 in versions of LoRA_Easy_Training_Scripts: "
+                        "write it down."
+                    ),
                     "sd-scripts docs/train_network.md",
                 ),
             ),
@@ -74,7 +94,10 @@ class Network(Topic):
                     "sd-scripts networks/lora.py, FIXME in train_network.py",
                 ),
             ),
-            misread="Often explained as resuming a checkpoint; to go on with optimizer and schedule use `load_previous_save_state`.",
+            misread=(
+                "Often explained as resuming a checkpoint; to go on with optimizer and schedule use "
+                "`load_previous_save_state`."
+            ),
             path_kind="file",
             names={"sd-scripts": "network_weights", "kohya_gui": "lora_network_weights"},
         ),
@@ -87,7 +110,9 @@ class Network(Topic):
             typical="true for styles, above all on SDXL; false where a new trigger word must be learned well.",
             pitfalls=(
                 Pitfall("`text_encoder_lr` has no effect then.", "sd-scripts train_network.py"),
-                Pitfall("Trigger words come out weaker.", "sd-scripts docs/train_network.md"),
+                Pitfall(
+                    "New trigger words are learned less well.", "sd-scripts networks/lora.py (no text encoder modules)"
+                ),
             ),
             names={"sd-scripts": "network_train_unet_only"},
         ),
@@ -129,7 +154,9 @@ class Network(Topic):
         Annotated[float, Field(ge=0.0, lt=1.0)] | None,
         About(
             row=81,
-            meaning="Probability with which each channel between down and up is dropped while training.",
+            meaning=(
+                "Probability with which each inner value of the LoRA, between down and up, is dropped while training."
+            ),
             typical="null, or 0.1–0.3 against over-fitting.",
             pitfalls=(
                 Pitfall(

@@ -16,7 +16,10 @@ class NoiseLoss(Topic):
         Annotated[float, Field(ge=0.0, le=1.0)] | None,
         About(
             row=69,
-            meaning="Adds to the noise a random constant per picture and channel, of this strength, so that very dark and bright pictures can be learned.",
+            meaning=(
+                "Adds to the noise a random constant per picture and channel, of this strength, so that very dark "
+                "and bright pictures can be learned."
+            ),
             typical="null, or 0.05–0.1; 0.0357 suits SDXL, which was trained with it. 0 is off.",
             pitfalls=(
                 Pitfall("Above 0.1 contrast and colours drift.", "crosslabs.org, Diffusion with Offset Noise"),
@@ -32,7 +35,10 @@ class NoiseLoss(Topic):
         Annotated[float, Field(ge=0.0)] | None,
         About(
             row=70,
-            meaning="Weights the loss of a timestep with min(SNR, γ)/SNR, so that nearly clean pictures count less; 0 is off.",
+            meaning=(
+                "Weights the loss of a timestep with min(SNR, γ)/SNR, so that nearly clean pictures count less; 0 "
+                "is off."
+            ),
             typical="5 (the paper); 1–20 is sensible, lower is stronger.",
             pitfalls=(
                 Pitfall(
@@ -48,7 +54,10 @@ class NoiseLoss(Topic):
         Literal["l2", "l1", "huber", "smooth_l1"],
         About(
             row=83,
-            meaning="How the difference between predicted and true noise is measured: squared, absolute, or a mixture of both.",
+            meaning=(
+                "How the difference between predicted and true noise is measured: squared, absolute, or a mixture "
+                "of both."
+            ),
             typical="l2; huber or smooth_l1 where some pictures are flawed.",
             pitfalls=(
                 Pitfall(

@@ -28,11 +28,17 @@ class Optimizer(Topic):
         ],
         About(
             row=15,
-            meaning="Course of the learning rate over the run; `step` multiplies it by 0.1 after each third, `plateau` halves it when the loss stops falling.",
+            meaning=(
+                "Course of the learning rate over the run; `step` multiplies it by 0.1 after each third, "
+                "`plateau` halves it when val_loss (without one, the loss of the epoch) stops falling."
+            ),
             typical="cosine, constant or constant_with_warmup.",
             pitfalls=(
                 Pitfall(
-                    "linear, cosine and polynomial reach about 0 at the planned last step: a run that is stopped early or made longer has another curve.",
+                    (
+                        "linear, cosine and polynomial reach about 0 at the planned last step: a run that is "
+                        "stopped early or made longer has another curve."
+                    ),
                     "diffusers optimization.py",
                 ),
                 Pitfall(
@@ -49,7 +55,10 @@ class Optimizer(Topic):
         About(
             row=16,
             unit="cycles",
-            meaning="Number of cosine cycles of `cosine_with_restarts`: at the start of each the learning rate jumps back to its full height.",
+            meaning=(
+                "Number of cosine cycles of `cosine_with_restarts`: at the start of each the learning rate jumps "
+                "back to its full height."
+            ),
             typical="1–5, a cycle no shorter than about an epoch.",
             pitfalls=(
                 Pitfall("1 is the same curve as `cosine`.", "diffusers optimization.py"),
@@ -88,7 +97,9 @@ class Optimizer(Topic):
                     "The schedule `constant` has no warm-up; use constant_with_warmup.", "diffusers optimization.py"
                 ),
             ),
-            misread="Often explained as the ratio of the first learning rate to the highest; it is a part of the steps.",
+            misread=(
+                "Often explained as the ratio of the first learning rate to the highest; it is a part of the steps."
+            ),
             names={"kohya_gui": "lr_warmup", "easy_ui": "warmup_ratio"},
         ),
     ] = None
@@ -97,7 +108,9 @@ class Optimizer(Topic):
         About(
             row=82,
             unit="optimizer steps",
-            meaning="Number of optimizer steps over which the learning rate climbs from 0; it wins over `warmup_lr_ratio`.",
+            meaning=(
+                "Number of optimizer steps over which the learning rate climbs from 0; it wins over `warmup_lr_ratio`."
+            ),
             typical="null, 0, or up to a tenth of all steps.",
             pitfalls=(
                 Pitfall(
@@ -138,7 +151,10 @@ class Optimizer(Topic):
             typical="1e-5 to 5e-5, a half to a tenth of the U-Net's: the text encoder over-fits first.",
             pitfalls=(
                 Pitfall(
-                    "0 is refused: LoRA_Easy_Training_Scripts trained with `learning_rate` then, sd-scripts saves a LoRA of zeros. To leave the text encoder out use `unet_only`.",
+                    (
+                        "0 is refused: LoRA_Easy_Training_Scripts trained with `learning_rate` then, sd-scripts "
+                        "saves a LoRA of zeros. To leave the text encoder out use `unet_only`."
+                    ),
                     "LoRA_Easy_Training_Scripts d14b240; sd-scripts networks/lora.py",
                 ),
                 Pitfall("It has no effect with `unet_only`.", "sd-scripts train_network.py"),
@@ -196,7 +212,10 @@ class Optimizer(Topic):
                     "sd-scripts library/train_util.py get_optimizer",
                 ),
                 Pitfall(
-                    "Adafactor with relative_step (its default) sets the learning rate itself and overrides the scheduler.",
+                    (
+                        "Adafactor with relative_step (its default) sets the learning rate itself and overrides "
+                        "the scheduler."
+                    ),
                     "sd-scripts library/train_util.py get_optimizer",
                 ),
             ),

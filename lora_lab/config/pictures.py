@@ -21,7 +21,10 @@ class Pictures(Topic):
         About(
             row=32,
             unit="pixels",
-            meaning="Size of training: with `buckets` the area (width × height) that each picture is scaled to, without them the exact size.",
+            meaning=(
+                "Size of training: with `buckets` the area (width × height) that each picture is scaled to, "
+                "without them the exact size."
+            ),
             typical="512 for SD 1.x, 512 or 768 for SD 2.x, 1024 for SDXL: the size that the base was trained at.",
             pitfalls=(
                 Pitfall(
@@ -29,11 +32,14 @@ class Pictures(Topic):
                     "bmaltais/kohya_ss #581",
                 ),
                 Pitfall(
-                    "Memory and time grow with the area, attention's faster still.",
+                    "Memory and time grow with the area, those of attention faster still.",
                     "sd-scripts docs/train_network.md",
                 ),
                 Pitfall(
-                    "A side that is no multiple of `bucket_reso_steps` makes the square bucket smaller: 500 becomes 448.",
+                    (
+                        "A side that is no multiple of `bucket_reso_steps` makes the square bucket smaller: 500 "
+                        "becomes 448."
+                    ),
                     "sd-scripts library/model_util.py make_bucket_resolutions",
                 ),
             ),
@@ -45,7 +51,10 @@ class Pictures(Topic):
         bool,
         About(
             row=52,
-            meaning="Sort the pictures into groups of similar aspect ratio, each trained at its own width and height of about the same area.",
+            meaning=(
+                "Sort the pictures into groups of similar aspect ratio, each trained at its own width and height "
+                "of about the same area."
+            ),
             typical="true: pictures keep their shape.",
             pitfalls=(
                 Pitfall(
@@ -121,7 +130,10 @@ class Pictures(Topic):
         bool,
         About(
             row=63,
-            meaning="Never enlarge a picture: it keeps its size, cropped to the bucket grid, and is only shrunk when its area is too large.",
+            meaning=(
+                "Never enlarge a picture: it keeps its size, cropped to the bucket grid, and is only shrunk when "
+                "its area is too large."
+            ),
             typical="true where many pictures are smaller than `train_resolution`.",
             pitfalls=(
                 Pitfall(
@@ -140,8 +152,10 @@ class Pictures(Topic):
         bool,
         About(
             row=55,
-            meaning="Encode every picture once and train on the stored latents instead of running the VAE in every step.",
-            typical="true: it saves the larger part of the time outside the U-Net.",
+            meaning=(
+                "Encode every picture once and train on the stored latents instead of running the VAE in every step."
+            ),
+            typical="true: the VAE then runs once per picture.",
             pitfalls=(
                 Pitfall(
                     "`color_aug` and `random_crop` change the pixels each time and can't work with it.",
@@ -155,7 +169,10 @@ class Pictures(Topic):
         bool,
         About(
             row=79,
-            meaning="Keep the cached latents on disk for the next run; the entries are named after their content and can't be outdated.",
+            meaning=(
+                "Keep the cached latents on disk for the next run; the entries are named after their content and "
+                "can't be outdated."
+            ),
             typical="true for repeated runs on the same pictures.",
             pitfalls=(
                 Pitfall(
@@ -183,12 +200,18 @@ class Pictures(Topic):
         bool,
         About(
             row=57,
-            meaning="Mirror a picture left to right with probability one half; with cached latents both versions are cached.",
+            meaning=(
+                "Mirror a picture left to right with probability one half; with cached latents both versions are "
+                "cached."
+            ),
             typical="true only for symmetric subjects.",
             pitfalls=(
                 Pitfall(
-                    "It unlearns what is left and right: partings, scars, lettering.",
-                    "LoRA_Easy_Training_Scripts README",
+                    (
+                        "It unlearns what is left and right: partings, scars, lettering. Captions that say left "
+                        "or right become wrong."
+                    ),
+                    "sd-scripts library/train_util.py (mirrors the picture, not the caption)",
                 ),
             ),
             names=same("flip_aug"),
@@ -213,7 +236,10 @@ class Pictures(Topic):
         Text | None,
         About(
             row=41,
-            meaning="Parent folder of regularisation pictures in `N_name` folders: pictures of the class, which the model is to keep drawing as before.",
+            meaning=(
+                "Parent folder of regularisation pictures in `N_name` folders: pictures of the class, which the "
+                "model is to keep drawing as before."
+            ),
             typical="null: most LoRAs are trained without.",
             pitfalls=(
                 Pitfall(
@@ -225,7 +251,10 @@ class Pictures(Topic):
                     "sd-scripts library/config_util.py",
                 ),
             ),
-            misread="Often explained as a picture folder that is needed unless `text_only`; it holds extra pictures that preserve the class.",
+            misread=(
+                "Often explained as a picture folder that is needed unless `text_only`; it holds extra pictures "
+                "that preserve the class."
+            ),
             path_kind="folder",
             names=same("reg_data_dir"),
         ),

@@ -17,8 +17,12 @@ class Sampling(Topic):
         Text | list[Text] | None,
         About(
             row=73,
-            meaning="What to draw while training: a list of prompts, or the path of a text file with one prompt a line.",
-            typical="2–6 prompts: the trigger word, the trigger in another scene, and one without it to see what leaks.",
+            meaning=(
+                "What to draw while training: a list of prompts, or the path of a text file with one prompt a line."
+            ),
+            typical=(
+                "2–6 prompts: the trigger word, the trigger in another scene, and one without it to see what leaks."
+            ),
             pitfalls=(
                 Pitfall(
                     "Without `sample_every_n_epochs` or `sample_every_n_steps` pictures are drawn at the end only.",

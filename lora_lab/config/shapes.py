@@ -39,6 +39,7 @@ OPTIMIZERS: Final = (
 
 SMALLEST_SIDE: Final = 64
 LARGEST_SIDE: Final = 8192
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SIDES_TEXT: Final = re.compile(r"^([0-9]{2,4}) ?[,x] ?([0-9]{2,4})$")
 
 Argument = str | int | float | bool | None | list[Any]
@@ -126,10 +127,10 @@ def arguments(value: Sequence[str] | Mapping[str, Argument] | None) -> dict[str,
 
 
 def _arguments(value: list[str] | dict[str, Any]) -> list[str] | dict[str, Any]:
-    keys = list(value) if isinstance(value, dict) else [item.partition("=")[0].strip() for item in value]
+    keys = list(value) if isinstance(value, dict) else [item.partition("=")[0].strip(" ") for item in value]
     if isinstance(value, list) and not all("=" in item for item in value):
         raise PydanticCustomError("type", "an item has no =")
-    if not all(key.isidentifier() for key in keys):
+    if not all(_NAME.fullmatch(key) for key in keys):
         raise PydanticCustomError("type", "a key is not a name")
     return value
 
@@ -140,8 +141,8 @@ OptimizerArguments = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "array", "items": {"type": "string", "pattern": "="}},
-                {"type": "object"},
+                {"type": "array", "items": {"type": "string", "pattern": "^ *[A-Za-z_][A-Za-z0-9_]* *="}},
+                {"type": "object", "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}},
             ]
         }
     ),

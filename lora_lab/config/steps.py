@@ -37,7 +37,7 @@ def plan_steps(config: TrainConfig, batches_per_epoch: int) -> StepPlan:
 
 
 def warmup_steps(config: TrainConfig, total_steps: int) -> int:
-    """Return the optimizer steps of the warm-up: `lr_warmup_steps`, else the whole part of total × `warmup_lr_ratio`."""
+    """Return the optimizer steps of the warm-up: `lr_warmup_steps`, else `warmup_lr_ratio` × total, rounded down."""
     if config.lr_warmup_steps is not None:
         return config.lr_warmup_steps
     return int(total_steps * (config.warmup_lr_ratio or 0.0))

@@ -1,0 +1,43 @@
+"""`lora-lab catalog`: write the files that derive from the code, or say which of them are out of date."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit with 1 and name the files that differ.")
+@click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    help="The checkout to work on; by default the one that this package runs from.",
+)
+def command(only_check: bool, root: Path | None) -> int:
+    """Write the schemas and tables that derive from the code."""
+    import lora_lab
+    from lora_lab.catalog import stale
+    from lora_lab.failure import Failure
+
+    root = root or Path(lora_lab.__file__).resolve().parent.parent
+    if not (root / "pyproject.toml").is_file():
+        raise Failure(f"{root} is not a checkout of lora_lab", "run it in a clone, or name one with --root")
+    differing = stale(root)
+    for path, text in differing.items():
+        if not only_check:
+            _write(root / path, text)
+        click.echo(f"{path} is out of date: run `lora-lab catalog`" if only_check else f"wrote {path}")
+    return 1 if only_check and differing else 0
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a text so that the file is at every moment either the old or the new one."""
+    import os
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
