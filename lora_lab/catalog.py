@@ -1,5 +1,6 @@
 """The files that derive from the code, schemas and tables: what they must contain. `cli/catalog.py` writes them."""
 
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, Final
 
 from lora_lab.config import PARAMETERS
 from lora_lab.config.json_schema import json_text, train_schema
+from lora_lab.lint import RULES
 
 Renderer = Callable[[str], str]
 """From the present text of a file ("" where there is none) to what it must be."""
@@ -40,6 +42,21 @@ def _train_schema(_: str) -> str:
     return _json(train_schema())
 
 
+def _rules(_: str) -> str:
+    rules = [
+        {
+            "code": rule.code,
+            "name": rule.name,
+            "severity": rule.severity,
+            "keys": list(rule.reads),
+            "source": rule.source,
+            "page": inspect.cleandoc(rule.page),
+        }
+        for rule in RULES
+    ]
+    return _json({"rules": rules})
+
+
 def _readme(present: str) -> str:
     before, begin, rest = present.partition(_BEGIN)
     _, end, after = rest.partition(_END)
@@ -58,6 +75,7 @@ def parameter_table() -> str:
 
 OUTPUTS: Final[Mapping[Path, Renderer]] = {
     Path("schemas/train.schema.json"): _train_schema,
+    Path("schemas/rules.json"): _rules,
     Path("README.md"): _readme,
 }
 """Every derived file with the function that writes it."""

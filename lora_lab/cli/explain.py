@@ -34,10 +34,11 @@ def command(word: str | None, form: str) -> None:
     rule = _rule(word)
     page = inspect.cleandoc(rule.page)
     if form == "json":
-        data = {"code": rule.code, "name": rule.name, "severity": rule.severity, "page": page}
+        known_parts = ("code", "name", "severity", "reads", "source")
+        data = {part: getattr(rule, part) for part in known_parts} | {"page": page}
         click.echo(json.dumps(data, indent=2, ensure_ascii=False))
         return
-    click.echo(_heading(f"{rule.code} {rule.name}") + f"  ({rule.severity})\n\n{page}")
+    click.echo("\n".join(_rule_page(rule, page)))
 
 
 def _parameter(word: str) -> "Parameter | None":
@@ -114,6 +115,18 @@ def _page(known: "Parameter", width: int) -> Iterator[str]:
     for one in known.pitfalls:
         yield from _wrapped(one.text, width, "    ", first="  - ")
         yield from (click.style(line, dim=True) for line in _wrapped(f"source: {one.source}", width, "    "))
+
+
+def _rule_page(rule: Any, page: str) -> Iterator[str]:
+    """Yield the lines of one rule's page: as its author laid them out, headings marked."""
+    from lora_lab.lint.rule import HEADINGS
+
+    yield _heading(f"{rule.code} {rule.name}") + f"  {rule.severity}"
+    yield ""
+    for line in page.splitlines():
+        yield click.style(line, bold=True) if line.rstrip(":") in HEADINGS else line
+    yield ""
+    yield click.style(f"source: {rule.source}", dim=True)
 
 
 def _list(width: int) -> Iterator[str]:
