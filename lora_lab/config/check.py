@@ -125,8 +125,8 @@ def _unknown(key: str, value: object) -> list[FieldProblem]:
     meant = nearest_key(str(key))
     message = f"unknown key {shown(key).removeprefix('the text ')}"
     if meant is not None:
-        message += f", did you mean {meant}?{note_on(str(key))}"
-    return [FieldProblem(str(key), "unknown", message, value, meant)]
+        message += f", did you mean {meant}?"
+    return [FieldProblem(str(key), "unknown", message + note_on(str(key)), value, meant)]
 
 
 def expected(parameter: Parameter) -> str:

@@ -15,6 +15,122 @@ UNSUPPORTED_KEYS: Final[Mapping[str, str]] = {
 }
 """Keys of old files that ask for what is had in another way; false and null are accepted without a word."""
 
+FOREIGN_KEYS: Final = frozenset(
+    [
+        "lora_type",
+        "adaptive_noise_scale",
+        "alpha_mask",
+        "async_upload",
+        "base_weights",
+        "base_weights_multiplier",
+        "block_alphas",
+        "block_dims",
+        "cache_info",
+        "cache_text_encoder_outputs",
+        "cache_text_encoder_outputs_to_disk",
+        "caption_prefix",
+        "caption_separator",
+        "caption_suffix",
+        "class_tokens",
+        "conditioning_data_dir",
+        "conv_alpha",
+        "conv_dim",
+        "dataset_config",
+        "debiased_estimation_loss",
+        "deepspeed",
+        "dim_from_weights",
+        "down_lr_weight",
+        "dynamo_backend",
+        "enable_wildcard",
+        "face_crop_aug_range",
+        "fp8_base",
+        "fp8_base_unet",
+        "full_bf16",
+        "full_fp16",
+        "fused_backward_pass",
+        "height_resolution",
+        "highvram",
+        "huber_c",
+        "huber_scale",
+        "huber_schedule",
+        "huggingface_path_in_repo",
+        "huggingface_repo_id",
+        "huggingface_repo_type",
+        "huggingface_repo_visibility",
+        "huggingface_token",
+        "initial_epoch",
+        "initial_step",
+        "ip_noise_gamma",
+        "ip_noise_gamma_random_strength",
+        "is_reg",
+        "keep_tokens_separator",
+        "locon",
+        "locon_alpha",
+        "locon_dim",
+        "log_config",
+        "log_prefix",
+        "log_tracker_name",
+        "log_with",
+        "loraplus_lr_ratio",
+        "loraplus_text_encoder_lr_ratio",
+        "loraplus_unet_lr_ratio",
+        "lr_decay_steps",
+        "lr_scheduler_args",
+        "lr_scheduler_min_lr_ratio",
+        "lr_scheduler_type",
+        "lyco",
+        "masked_loss",
+        "max_timestep",
+        "max_validation_steps",
+        "mem_eff_attn",
+        "mid_lr_weight",
+        "min_timestep",
+        "model_list",
+        "module_dropout",
+        "multires_noise_discount",
+        "multires_noise_iterations",
+        "network_args",
+        "network_module",
+        "network_train_on_layers",
+        "no_half_vae",
+        "noise_offset_random_strength",
+        "num_cpu_threads_per_process",
+        "num_repeats",
+        "rank_dropout",
+        "resize_interpolation",
+        "resume_from_huggingface",
+        "sample_at_first",
+        "save_json_name",
+        "save_last_n_epochs_state",
+        "save_last_n_steps",
+        "save_last_n_steps_state",
+        "save_n_epoch_ratio",
+        "save_state_on_train_end",
+        "save_state_to_huggingface",
+        "scale_v_pred_loss_like_noise_pred",
+        "sdpa",
+        "sdxl",
+        "secondary_separator",
+        "skip_cache_check",
+        "skip_until_initial_step",
+        "stop_text_encoder_training",
+        "token_warmup_min",
+        "token_warmup_step",
+        "tokenizer_cache_dir",
+        "torch_compile",
+        "up_lr_weight",
+        "v_pred_like_loss",
+        "vae_batch_size",
+        "validate_every_n_epochs",
+        "validate_every_n_steps",
+        "wandb_api_key",
+        "wandb_run_name",
+        "weighted_captions",
+        "zero_terminal_snr",
+    ]
+)
+"""Keys that other tools have and lora_lab does not, in lower case: real words, not slips of the hand."""
+
 _OTHER_NAMES: Final[Mapping[str, str]] = {
     "optimizer": "optimizer_type",
     "seed": "test_seed",
@@ -47,10 +163,14 @@ def nearest_key(word: str) -> str | None:
         return folded
     if folded in ALIASES:
         return ALIASES[folded]
+    if folded in FOREIGN_KEYS:
+        return None
     close = difflib.get_close_matches(folded[:60], [*PARAMETERS, *ALIASES], n=1, cutoff=0.72)
     return ALIASES.get(close[0], close[0]) if close else None
 
 
 def note_on(word: str) -> str:
-    """Return what to mind when a value moves from another tool's key to ours, "" where it means the same."""
+    """Return what to mind about an unknown key, such as another unit than ours; "" where there is nothing."""
+    if word.casefold() in FOREIGN_KEYS:
+        return " (other tools have it, lora_lab does not)"
     return _NOTES.get(word, "")

@@ -209,6 +209,14 @@ def test_a_percentage_is_not_passed_off_as_a_ratio() -> None:
     assert "percentage" in problem.message
 
 
+@pytest.mark.parametrize("word", ["network_args", "network_module", "lr_scheduler_type", "LoRA_type"])
+def test_another_tools_feature_is_no_slip_of_the_hand(word: str) -> None:
+    """A real key of another tool that has no counterpart is not taken for the key that is spelt most like it."""
+    (problem,) = with_paths(**{word: "x"}).problems
+    assert (problem.kind, problem.suggestion) == ("unknown", None)
+    assert "other tools have it" in problem.message
+
+
 def test_leftovers_of_old_files_are_accepted_where_they_do_nothing() -> None:
     """The phantom key and switched-off features pass silently; a switched-on one says what to use instead."""
     assert with_paths(list_of_json_to_run=None, use_lion=False, lowram=None, **{"$schema": "x.json"}).problems == ()

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from lora_lab.config import ALIASES, PARAMETERS, REQUIRED, TrainConfig
+from lora_lab.config.names import FOREIGN_KEYS
 from lora_lab.config.train_config import TOPICS
 
 CLASSIC = [
@@ -75,28 +76,26 @@ CLASSIC = [
     "v_parameterization",
 ]
 
-LATER = set(
-    [
-        "optimizer_type",
-        "optimizer_args",
-        "max_grad_norm",
-        "noise_offset",
-        "min_snr_gamma",
-        "validation_split",
-        "validation_seed",
-        "sample_prompts",
-        "sample_every_n_epochs",
-        "sample_every_n_steps",
-        "sample_sampler",
-        "save_every_n_steps",
-        "save_last_n_epochs",
-        "cache_latents_to_disk",
-        "scale_weight_norms",
-        "network_dropout",
-        "lr_warmup_steps",
-        "loss_type",
-    ]
-)
+LATER = {
+    "optimizer_type",
+    "optimizer_args",
+    "max_grad_norm",
+    "noise_offset",
+    "min_snr_gamma",
+    "validation_split",
+    "validation_seed",
+    "sample_prompts",
+    "sample_every_n_epochs",
+    "sample_every_n_steps",
+    "sample_sampler",
+    "save_every_n_steps",
+    "save_last_n_epochs",
+    "cache_latents_to_disk",
+    "scale_weight_norms",
+    "network_dropout",
+    "lr_warmup_steps",
+    "loss_type",
+}
 
 KOHYA_GUI = {
     "pretrained_model_name_or_path": "base_model",
@@ -234,6 +233,11 @@ def test_the_known_misreadings_are_answered() -> None:
 def test_other_tools_names_lead_to_ours() -> None:
     """Each name that the old tool translated from kohya's GUI is known as an alias of the same key."""
     assert {alias: ALIASES.get(alias) for alias in KOHYA_GUI} == KOHYA_GUI
+
+
+def test_a_word_is_ours_or_foreign_but_not_both() -> None:
+    """No key or alias is also listed as having no counterpart."""
+    assert FOREIGN_KEYS & {name.casefold() for name in (*PARAMETERS, *ALIASES)} == set()
 
 
 def test_paths_are_marked() -> None:
