@@ -16,12 +16,13 @@ def split_validation(
 
     A picture's rank is a hash of `seed` and its *content*: renaming, moving or reordering files changes nothing, and
     identical files are always on the same side (so a count can be missed where a folder has copies). Regularisation
-    pictures are never held out. At least one training picture stays. Raises Failure if `split` > 0 and there are not
-    two different pictures.
+    pictures are never held out, nor is what has their content. At least one training picture stays. Raises Failure if
+    `split` > 0 and there are not two different pictures.
     """
     if split <= 0:
         return tuple(pictures), ()
-    candidates = [picture for picture in pictures if not picture.is_reg]
+    regularisation = {picture.digest for picture in pictures if picture.is_reg}
+    candidates = [picture for picture in pictures if picture.digest not in regularisation]
     ranked = sorted({picture.digest for picture in candidates}, key=lambda content: seed_of(seed, "split", content))
     if len(ranked) < 2:
         raise Failure(
@@ -31,7 +32,7 @@ def split_validation(
     held_out = _quotas_filled(candidates, split, ranked) or {ranked[0]}
     if len(held_out) == len(ranked):
         held_out.remove(ranked[-1])
-    training = tuple(picture for picture in pictures if picture.is_reg or picture.digest not in held_out)
+    training = tuple(picture for picture in pictures if picture.digest not in held_out)
     validation = tuple(picture for picture in candidates if picture.digest in held_out)
     return training, validation
 

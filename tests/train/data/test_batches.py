@@ -161,6 +161,36 @@ def test_batches_have_no_memory(data: Arranged, latents: Mapping[LatentId, Tenso
     assert all(_same(backwards[index], straight[index]) for index in reversed(numbers))
 
 
+def test_draws_differ_between_seeds_epochs_and_uses(data: Arranged, latents: Mapping[LatentId, Tensor]) -> None:
+    """Captions and mirroring of a use are drawn anew for each seed, each epoch, each picture and each repeat."""
+    changing = replace(OTHER, captions=CaptionOptions(shuffle=True, keep_tokens=2))
+    dataset = PackDataset(data, [changing, replace(changing, seed=3)], tokenize, latents)
+    plain = {p.digest: latents[p.digest, False] for p in data.pictures}
+    digests = {p.item: p.digest for p in data.pictures}
+    tails: dict[tuple[int, int, str], tuple[str, bool]] = {}
+    for index in range(2 * data.batches_per_epoch):
+        batch = dataset[index]
+        assert batch.latents is not None
+        rows = [(k, item, text) for k in (0, 1) for item, text in zip(batch.items[k], batch.captions[k], strict=True)]
+        for row, (adapter, item, text) in enumerate(rows):
+            mirrored = not torch.equal(batch.latents[row], plain[digests[item.split("#")[0]]])
+            tails[adapter, batch.epoch, item] = (", ".join(text.split(", ")[2:]), mirrored)
+    train = sorted({item for _, _, item in tails if item.startswith("train/")})
+    assert len(train) == 14
+    seen = {(k, epoch): [tails[k, epoch, item] for item in train] for k in (0, 1) for epoch in (1, 2)}
+    for part in (0, 1):  # the shuffled tail, the mirroring
+        every = [tuple(pair[part] for pair in pairs) for pairs in seen.values()]
+        assert len(set(every)) == 4
+        assert all(len(set(one)) > 1 for one in every)
+        repeats = [one[place : place + 2] for one in every for place in range(0, 14, 2)]
+        assert any(first != second for first, second in repeats)
+
+
+def test_persistent_workers_without_workers(data: Arranged, latents: Mapping[LatentId, Tensor]) -> None:
+    """With no workers there is nothing to keep alive; that is no error."""
+    assert len(list(loader(PackDataset(data, [PLAIN], tokenize, latents), range(2), 0, True))) == 2
+
+
 @pytest.mark.parametrize("cached", [True, False])
 def test_workers_change_nothing(data: Arranged, latents: Mapping[LatentId, Tensor], cached: bool) -> None:
     """None or two worker processes: the same batches, bit for bit, and torch's global generator stays put."""
@@ -203,6 +233,20 @@ def test_crops_and_sizes_are_told(data: Arranged) -> None:
         seen |= {(batch.bucket, tuple(size), tuple(crop)) for size, crop in rows}
     # 72×100 (0.72): of the buckets 64×64 (1), 48×80 (0.6) and 32×128 the second is nearest; 57.6×80 covers it
     assert seen == {((64, 64), (64, 64), (0, 0)), ((48, 80), (100, 72), (0, 5))}
+
+
+def test_crops_of_mirrored_pictures_are_mirrored(tmp_path: Path) -> None:
+    """3 columns are left over: 1 is cut on the left, so 2 on the left of the mirrored picture."""
+    _draw(tmp_path / "20_a", "x", (67, 64), 1, "a")
+    data = arrange(pictures_of(scan(tmp_path)), BucketOptions((64, 64), True, 64, 64, 64), 1)
+    dataset = PackDataset(data, [AdapterOptions(1, augment=AugmentOptions(flip=True))], tokenize)
+    seen = {}
+    for index in range(data.batches_per_epoch):
+        batch = dataset[index]
+        assert batch.pixels is not None
+        seen[tuple(batch.crops[0].tolist())] = batch.pixels[0]
+    assert set(seen) == {(0, 1), (0, 2)}
+    assert torch.equal(seen[0, 1], seen[0, 2].flip(-1))
 
 
 @pytest.mark.parametrize(("options", "key"), [({"color": True}, "color_aug"), ({"random_crop": True}, "random_crop")])

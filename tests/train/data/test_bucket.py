@@ -98,6 +98,8 @@ NO_UPSCALE = BucketOptions((512, 512), True, 256, 1024, 64, no_upscale=True)
         ((2000, 700), (704, 256), (731, 256)),
         # 960×300 shrinks to 916×286: width 896 → 256 (error 0.3), height 256 → 768 (error 0.2)
         ((960, 300), (768, 256), (819, 256)),
+        # 6390×100 shrinks to 4093×64: width 4032 → height 63, no bucket; height 64 → width 4032
+        ((6390, 100), (4032, 64), (4090, 64)),
         # 700×1500 shrinks to 350×750: width 320 → 640 (error 0.033), height 704 → 320 (error 0.012): height wins
         ((700, 1500), (320, 704), (329, 704)),
         # 800×760 shrinks to 525×499: width 512 → 448 (error 0.09), height 448 → 448 (error 0.053): height wins

@@ -55,6 +55,16 @@ def test_regularisation_pictures_always_train() -> None:
     assert sum(p.is_reg for p in training) == 50
 
 
+def test_content_of_a_regularisation_picture_trains() -> None:
+    """A training picture that is also a regularisation picture can't be held out: it would leak."""
+    for seed in range(10):
+        pictures = [*_many(3), _made("copy", "1_a-0", subset="1_reg", is_reg=True)]
+        training, validation = split_validation(pictures, 0.9, seed)
+        assert {p.digest for p in training} >= {"1_a-0"}
+        assert 1 <= len(validation) <= 2
+        assert len(training) + len(validation) == 4
+
+
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 12)), min_size=1, max_size=40),
     st.floats(0.01, 1.0),
