@@ -1,6 +1,6 @@
 """The inside of a JSON string: where it ends and what it says, with Windows paths kept as they were meant.
 
-`"C:\train\new_set"` with single backslashes is not an error to a JSON reader: `\t` is a tab and `\n` a new line,
+`"C:\\train\\new_set"` with single backslashes is not an error to a JSON reader: `\\t` is a tab and `\\n` a new line,
 and the folder is silently another one. No setting of a training config starts with a drive letter and then a tab, so
 such a string is read as the path that it shows.
 """

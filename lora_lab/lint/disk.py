@@ -31,7 +31,7 @@ class Listing:
     @property
     def pictures(self) -> tuple[str, ...]:
         """Return the names of the pictures."""
-        return tuple(name for name in self.files if os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES)
+        return tuple(name for name in self.files if _suffix(name) in PICTURE_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,11 @@ def _listing(path: Path) -> Listing:
     return Listing(tuple(sorted(files)), tuple(sorted(folders)))
 
 
+def _suffix(name: str) -> str:
+    """Return a file name's suffix in small letters, with its dot."""
+    return f".{name.rpartition('.')[2].lower()}" if "." in name else ""
+
+
 def _repeats(name: str) -> int | None:
     """Return the number that a folder's name starts with: `10_cat` and `10` are 10, `cat` and `10 cat` are None."""
     number = name.split("_", 1)[0]
@@ -208,7 +213,7 @@ def _captions(data: DataFolder, suffix: str) -> Captions:
             continue
         files = set(subset.listing.files)
         for picture in subset.listing.pictures:
-            stem = _caption_stem(os.path.splitext(picture)[0], suffix, files)
+            stem = _caption_stem(picture.rpartition(".")[0], suffix, files)
             others.update(other for other in CAPTION_SUFFIXES if other != suffix and stem + other in files)
             if stem + suffix not in files:
                 missing.append(f"{subset.name}/{picture}")

@@ -4,7 +4,48 @@ COMMENT_KEYS = ("$", "//", "#", "_comment")
 """How keys begin that are notes to people or editors (`$schema`) and no settings."""
 
 LATER_EASY = frozenset(
-    ["adaptive_noise_scale", "async_upload", "caption_prefix", "caption_suffix", "dataset_config", "dim_from_weights", "face_crop_aug_range", "height_resolution", "huggingface_path_in_repo", "huggingface_repo_id", "huggingface_repo_type", "huggingface_repo_visibility", "huggingface_token", "list_of_json_to_run", "locon", "locon_alpha", "locon_dim", "log_prefix", "log_tracker_name", "log_with", "lowram", "lr_scheduler_args", "lr_scheduler_type", "lyco", "mem_eff_attn", "multires_noise_discount", "multires_noise_iterations", "network_args", "network_module", "resume_from_huggingface", "save_json_name", "save_last_n_epochs_state", "save_n_epoch_ratio", "save_state_to_huggingface", "sdpa", "token_warmup_min", "token_warmup_step", "tokenizer_cache_dir", "wandb_api_key", "weighted_captions"]
+    [
+        "adaptive_noise_scale",
+        "async_upload",
+        "caption_prefix",
+        "caption_suffix",
+        "dataset_config",
+        "dim_from_weights",
+        "face_crop_aug_range",
+        "height_resolution",
+        "huggingface_path_in_repo",
+        "huggingface_repo_id",
+        "huggingface_repo_type",
+        "huggingface_repo_visibility",
+        "huggingface_token",
+        "list_of_json_to_run",
+        "locon",
+        "locon_alpha",
+        "locon_dim",
+        "log_prefix",
+        "log_tracker_name",
+        "log_with",
+        "lowram",
+        "lr_scheduler_args",
+        "lr_scheduler_type",
+        "lyco",
+        "mem_eff_attn",
+        "multires_noise_discount",
+        "multires_noise_iterations",
+        "network_args",
+        "network_module",
+        "resume_from_huggingface",
+        "save_json_name",
+        "save_last_n_epochs_state",
+        "save_n_epoch_ratio",
+        "save_state_to_huggingface",
+        "sdpa",
+        "token_warmup_min",
+        "token_warmup_step",
+        "tokenizer_cache_dir",
+        "wandb_api_key",
+        "weighted_captions",
+    ]
 )
 """Keys that later versions of LoRA_Easy_Training_Scripts wrote and lora_lab does not have."""
 
@@ -55,3 +96,8 @@ def looks_like(keys: frozenset[str]) -> str | None:
     """Return the program whose marks a file carries most of, None without any."""
     best = max(_MARKS, key=lambda mark: len(keys & mark[1]))
     return best[0] if keys & best[1] else None
+
+
+def is_switch_word(text: str) -> bool:
+    """Say whether a text is a switch in quotes, which the finding about its type mends."""
+    return text.strip().lower() in {"true", "false", "yes", "no", "on", "off", "0", "1"}

@@ -1,0 +1,146 @@
+"""LL72x: what the base model's own files say about it."""
+
+import json
+from collections.abc import Iterator, Mapping
+
+from lora_lab.lint.finding import set_to
+from lora_lab.lint.rule import Hit, View, rule
+
+_FAMILY = "diffusers unet/config.json cross_attention_dim"
+
+
+def _json(view: View, *names: str) -> Mapping[str, object]:
+    """Return a JSON file inside the base model's folder, empty if there is none."""
+    text = view.disk.text(view.disk.resolve(view.config.base_model).joinpath(*names))
+    try:
+        value = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+@rule("LL721", "v2-mismatch", "error", reads=("base_model", "v2"), source=_FAMILY, sees="disk")
+def v2_mismatch(view: View) -> Iterator[Hit]:
+    """`v2` does not say what the base model is.
+
+    What it does
+    Reads the width of the text features from the base model's folder: 768 for SD 1.x, 1024 for SD 2.x.
+
+    Why is this bad
+    The model is loaded as another family, which fails.
+
+    Bad
+    ```json
+    {"base_model": "sd15", "v2": true}
+    ```
+    ```files
+    sd15/model_index.json: {}
+    sd15/unet/config.json: {"cross_attention_dim": 768}
+    ```
+
+    Good
+    ```json
+    {"base_model": "sd15", "v2": false}
+    ```
+    ```files
+    sd15/model_index.json: {}
+    sd15/unet/config.json: {"cross_attention_dim": 768}
+    ```
+    """
+    width = _json(view, "unet", "config.json").get("cross_attention_dim")
+    if width in (768, 1024) and view.config.v2 != (width == 1024):
+        what = "SD 2.x" if width == 1024 else "SD 1.x"
+        message = f"v2 is {str(view.config.v2).lower()}, but the base model is {what}"
+        yield Hit(message, ("v2", "base_model"), f"set v2 to {str(width == 1024).lower()}", set_to("v2", width == 1024))
+
+
+@rule(
+    "LL722",
+    "prediction-type-mismatch",
+    "error",
+    reads=("base_model", "v_parameterization"),
+    source="https://github.com/bmaltais/kohya_ss/issues/2956",
+    sees="disk",
+)
+def prediction_type_mismatch(view: View) -> Iterator[Hit]:
+    """`v_parameterization` does not say what the base model predicts.
+
+    What it does
+    Reads the prediction type from the base model's `scheduler/scheduler_config.json`.
+
+    Why is this bad
+    The training runs without an error, and the LoRA draws noise.
+
+    Bad
+    ```json
+    {"base_model": "vpred", "v_parameterization": false}
+    ```
+    ```files
+    vpred/model_index.json: {}
+    vpred/scheduler/scheduler_config.json: {"prediction_type": "v_prediction"}
+    ```
+
+    Good
+    ```json
+    {"base_model": "vpred", "v_parameterization": true}
+    ```
+    ```files
+    vpred/model_index.json: {}
+    vpred/scheduler/scheduler_config.json: {"prediction_type": "v_prediction"}
+    ```
+    """
+    kind = _json(view, "scheduler", "scheduler_config.json").get("prediction_type")
+    if kind in ("v_prediction", "epsilon") and view.config.v_parameterization != (kind == "v_prediction"):
+        right = kind == "v_prediction"
+        predicts = "velocity (v)" if right else "noise"
+        message = (
+            f"v_parameterization is {str(view.config.v_parameterization).lower()}, but the base predicts {predicts}"
+        )
+        remedy = f"set v_parameterization to {str(right).lower()}"
+        yield Hit(message, ("v_parameterization", "base_model"), remedy, set_to("v_parameterization", right))
+
+
+@rule(
+    "LL723",
+    "resolution-far-above-base",
+    "warning",
+    reads=("base_model", "train_resolution"),
+    source="diffusers unet/config.json sample_size",
+    sees="disk",
+)
+def resolution_far_above_base(view: View) -> Iterator[Hit]:
+    """The training resolution is far from the one that the base was made at.
+
+    What it does
+    Compares `train_resolution` with the U-Net's `sample_size` times 8, where they differ by more than 1.6 times.
+
+    Why is this bad
+    Far above, the base doubles heads and bodies and the LoRA learns that; far below, it learns blur.
+
+    Bad
+    ```json
+    {"base_model": "sd15", "train_resolution": 1024}
+    ```
+    ```files
+    sd15/model_index.json: {}
+    sd15/unet/config.json: {"cross_attention_dim": 768, "sample_size": 64}
+    ```
+
+    Good
+    ```json
+    {"base_model": "sd15", "train_resolution": 512}
+    ```
+    ```files
+    sd15/model_index.json: {}
+    sd15/unet/config.json: {"cross_attention_dim": 768, "sample_size": 64}
+    ```
+    """
+    unet = _json(view, "unet", "config.json")
+    sample = unet.get("sample_size")
+    if unet.get("cross_attention_dim") not in (768, 1024, 2048) or not isinstance(sample, int) or sample < 8:
+        return
+    made_at = sample * 8
+    side = round((view.config.resolution[0] * view.config.resolution[1]) ** 0.5)
+    if not 1 / 1.6 <= side / made_at <= 1.6:
+        message = f"train_resolution {side} is far from the {made_at} that the base model was made at"
+        yield Hit(message, ("train_resolution", "base_model"), f"use {made_at}")

@@ -1,0 +1,132 @@
+"""LL0xx: the file as a text."""
+
+from collections.abc import Iterator
+
+from lora_lab.config import ALIASES
+from lora_lab.lint.finding import Severity
+from lora_lab.lint.foreign import COMMENT_KEYS, is_later_easy, looks_like
+from lora_lab.lint.rule import Hit, View, rule
+
+_SYNTAX = "https://www.rfc-editor.org/rfc/rfc8259"
+_OLD_LOADER = "LoRA_Easy_Training_Scripts d14b240 load_json"
+
+
+@rule("LL001", "syntax", "error", reads=(), source=_SYNTAX)
+def syntax(view: View) -> Iterator[Hit]:
+    """The file is not JSON here.
+
+    What it does
+    Reports each place where the text departs from JSON in a way that had to be guessed (warning) or where something was
+    lost (error). Comments, a comma after the last entry and a byte-order mark are read and not reported.
+
+    Why is this bad
+    What was guessed may be wrong, and other programs read the file otherwise: the `\\t` of `C:\\train` is a tab there.
+
+    Bad
+    ```json
+    {"net_dim": 32, "alpha": 16, "shuffle_captions": True}
+    ```
+
+    Good
+    ```json
+    {"net_dim": 32, "alpha": 16, "shuffle_captions": true}
+    ```
+    """
+    for problem in view.document.problems:
+        if problem.kind == "syntax":
+            yield Hit(problem.message, (), "mend the text here", span=problem.span)
+        elif problem.kind == "spelling":
+            remedy = (
+                "write each backslash twice, or / instead"
+                if "backslash" in problem.message
+                else "write it as JSON does"
+            )
+            yield Hit(problem.message, (), remedy, severity="warning", span=problem.span)
+
+
+@rule("LL007", "duplicate-key", "warning", reads=(), source="RFC 8259 §4")
+def duplicate_key(view: View) -> Iterator[Hit]:
+    """A key stands in the file twice.
+
+    What it does
+    Reports every setting of a key that a later one replaces.
+
+    Why is this bad
+    Only the last one counts, and which one was meant cannot be seen.
+
+    Bad
+    ```json
+    {"net_dim": 64, "alpha": 8, "net_dim": 32}
+    ```
+
+    Good
+    ```json
+    {"net_dim": 32, "alpha": 8}
+    ```
+    """
+    for earlier in view.document.duplicates:
+        last = view.document.entries[earlier.key]
+        same = earlier.value == last.value
+        message = f'"{earlier.key}" is set again in line {last.key_span.line}; only that one counts'
+        severity: Severity = "info" if same else "warning"
+        yield Hit(message, (earlier.key,), "remove one of them", severity=severity, span=earlier.key_span)
+
+
+@rule("LL009", "not-a-training-config", "error", reads=(), source="https://github.com/bmaltais/kohya_ss/issues/2391")
+def not_a_training_config(view: View) -> Iterator[Hit]:
+    """The file is some other program's.
+
+    What it does
+    Says what a file looks like when at least half of its keys are unknown here, instead of reporting each.
+
+    Why is this bad
+    Almost nothing of it would be used.
+
+    Bad
+    ```json
+    {"pretrained_model_name_or_path": "sd15.safetensors", "train_data_dir": "img", "network_dim": 8}
+    ```
+
+    Good
+    ```json
+    {"base_model": "models/sd15", "img_folder": "img", "output_folder": "out", "net_dim": 8, "alpha": 4}
+    ```
+    """
+    keys = [key for key in view.values if not key.startswith(COMMENT_KEYS)]
+    unknown = [p.key for p in view.problems if p.kind == "unknown" and p.key in keys and not is_later_easy(p.key)]
+    if not unknown or len(unknown) * 2 < len(keys):
+        return
+    looks = looks_like(frozenset(keys))
+    message = f"this does not look like a config for lora_lab: {len(unknown)} of its {len(keys)} keys are unknown"
+    if looks:
+        message += f"; it looks like {looks}"
+    names = [f"{key} → {ALIASES.get(key)}" for key in unknown if ALIASES.get(key)]
+    remedy = f"its keys have other names here: {', '.join(names[:6])}{', …' if len(names) > 6 else ''}" if names else ""
+    yield Hit(message, (unknown[0],), remedy or "see `lora-lab explain` for the keys", at="key")
+
+
+@rule("LL010", "loaded-file-unreadable", "error", reads=("load_json_path",), source=_OLD_LOADER)
+def loaded_file_unreadable(view: View) -> Iterator[Hit]:
+    """The file of `load_json_path` can't be read.
+
+    What it does
+    Reads the config that this one starts from.
+
+    Why is this bad
+    Its settings are missing from this run.
+
+    Bad
+    ```json
+    {"load_json_path": "gone.json"}
+    ```
+
+    Good
+    ```json
+    {"load_json_path": "start.json"}
+    ```
+    ```files
+    start.json: {"net_dim": 16, "alpha": 8}
+    ```
+    """
+    if view.load_failure:
+        yield Hit(view.load_failure.what, ("load_json_path",), view.load_failure.remedy)

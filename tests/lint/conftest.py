@@ -1,0 +1,62 @@
+"""Reads the examples in the rules' pages and lays them out on disk; the option that rewrites golden outputs."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lora_lab.document import parse_json
+from lora_lab.lint import Disk, LintResult, Rule, lint_document
+
+_BLOCK = re.compile(r"```(json|files)\n(.*?)```", re.DOTALL)
+
+REQUIRED = {"base_model": "a/base", "img_folder": "a/pictures", "output_folder": "a/out"}
+"""What an example about something else need not say."""
+
+_STANDARD_FILES = "a/base/model_index.json: {}\na/pictures/10_cat/a.png\na/pictures/10_cat/b.png"
+
+
+def _example(rule: Rule, heading: str) -> tuple[str, str]:
+    """Return the config and the files of an example."""
+    blocks = dict(_BLOCK.findall(rule.sections[heading]))
+    return blocks["json"].strip(), blocks.get("files", "")
+
+
+def _lay_out(files: str, folder: Path) -> None:
+    """Make files from lines like `path: content`; escapes such as \\xff stand for bytes."""
+    for line in filter(None, map(str.strip, files.splitlines())):
+        path, _, content = line.partition(":")
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.strip().encode("latin-1").decode("unicode_escape").encode("latin-1"))
+
+
+def _judge(rule: Rule, heading: str, folder: Path) -> LintResult:
+    """Lint a rule's example as it stands in a folder with its files."""
+    text, files = _example(rule, heading)
+    _lay_out(_STANDARD_FILES, folder)
+    _lay_out(files, folder)
+    if rule.code not in {"LL001", "LL006", "LL007", "LL009"}:
+        values: dict[str, Any] = json.loads(text)
+        text = json.dumps(REQUIRED | values)
+    return lint_document(parse_json(text, folder / "config.json"), Disk(folder))
+
+
+@pytest.fixture
+def judge(tmp_path: Path) -> Callable[[Rule, str], LintResult]:
+    """Return the function that lints a rule's example, with its files laid out in a folder of its own."""
+    return lambda rule, heading: _judge(rule, heading, tmp_path)
+
+
+@pytest.fixture
+def lay_out(tmp_path: Path) -> Callable[[str], Path]:
+    """Return the function that makes files from lines like `path: content`; it returns their folder."""
+
+    def laid_out(files: str) -> Path:
+        _lay_out(files, tmp_path)
+        return tmp_path
+
+    return laid_out
