@@ -40,7 +40,7 @@ OPTIMIZERS: Final = (
 SMALLEST_SIDE: Final = 64
 LARGEST_SIDE: Final = 8192
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SIDES_TEXT: Final = re.compile(r"^([0-9]{2,4}) ?[,x] ?([0-9]{2,4})$")
+_SIDES_TEXT: Final = re.compile(r"([0-9]{2,4}) ?[,x] ?([0-9]{2,4})")
 
 Argument = str | int | float | bool | None | list[Any]
 """A value of an optimizer's argument as it stands in the file."""
@@ -71,8 +71,8 @@ def sides(value: int | str | Sequence[int]) -> tuple[int, int]:
     if isinstance(value, int):
         return value, value
     if isinstance(value, str):
-        match = _SIDES_TEXT.match(value)
-        if match is None or value.endswith("\n"):
+        match = _SIDES_TEXT.fullmatch(value)
+        if match is None:
             raise ValueError("not two whole numbers with a comma between them")
         return int(match[1]), int(match[2])
     width, height = value

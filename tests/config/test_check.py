@@ -136,6 +136,7 @@ def test_a_switch_is_no_number(name: str, switch: bool) -> None:
         ("batch_size", 2.0, 2),
         ("max_clip_token_length", 75.0, 75),
         ("max_clip_token_length", "150", 150),
+        ("max_clip_token_length", True, None),
         ("learning_rate", "1e-4", 0.0001),
         ("learning_rate", "", None),
         ("alpha", "sixteen", None),
@@ -207,6 +208,8 @@ def test_a_percentage_is_not_passed_off_as_a_ratio() -> None:
     (problem,) = with_paths(lr_warmup=10).problems
     assert problem.suggestion == "warmup_lr_ratio"
     assert "percentage" in problem.message
+    (problem,) = with_paths(epoch=10).problems
+    assert problem.message == 'unknown key "epoch", did you mean num_epochs? (max_steps wins over it here)'
 
 
 @pytest.mark.parametrize("word", ["network_args", "network_module", "lr_scheduler_type", "LoRA_type"])
