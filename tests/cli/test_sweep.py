@@ -1,0 +1,235 @@
+"""`lora-lab sweep` from the grid file to the table, with a stand-in for the trainer."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lora_lab.cli import live
+from lora_lab.cli.sweep import SweepOptions, command, run_sweep
+from lora_lab.config import TrainConfig, check
+from lora_lab.document import Document
+from lora_lab.failure import Failure
+from lora_lab.lint import Disk, Finding, LintResult
+from lora_lab.sweep import judge
+from lora_lab.sweep.execute import Progress
+from lora_lab.tracking.events import Record
+
+GRID = """\
+name: ranks
+base: base.json
+parameters:
+  net_dim: [8, 16]
+  unet_lr: [1e-3, 1e-4]
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training's progress."""
+
+    step: int
+    total_steps: int
+    loss: float | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A training's result."""
+
+    lora: Path
+    metrics: Mapping[str, float]
+    steps: int = 5
+    seconds: float = 1.0
+
+
+def train(config: TrainConfig, *, folder: Path, record: Record, progress: Callable[[Progress], None]) -> Result:
+    """Pretend to train: small ranks and low rates are best, rank 64 breaks, rank 128 is interrupted."""
+    progress(Step(1, 5, 0.5))
+    if config.net_dim == 64:
+        raise RuntimeError("out of memory")
+    if config.net_dim == 128:
+        raise KeyboardInterrupt
+    (folder / "l.safetensors").write_bytes(b"lora")
+    return Result(folder / "l.safetensors", {"loss": 0.5, "val_loss": config.net_dim * (config.unet_lr or 1)})
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with a grid, a base config and a data set; lint finds nothing but what `check` does."""
+    (tmp_path / "data" / "2_cat").mkdir(parents=True)
+    (tmp_path / "data" / "2_cat" / "a.png").write_bytes(b"picture")
+    (tmp_path / "base").mkdir()
+    base = {"base_model": "base", "img_folder": "data", "output_folder": "out"}
+    (tmp_path / "base.json").write_text(json.dumps(base))
+    (tmp_path / "grid.yaml").write_text(GRID)
+    monkeypatch.setattr(judge, "lint_values", _lint)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _lint(values: Mapping[str, object], folder: Path, disk: Disk | None) -> LintResult:
+    checked = check(values)
+    found = [Finding("LL003", "wrong", "error", p.message, (p.key,), None, "mend it") for p in checked.problems]
+    if values.get("net_dim") == 16:
+        found.append(Finding("LL399", "sixteen", "warning", "sixteen is even", ("net_dim",), None, "take 17"))
+    return LintResult(Document(None, "", {}), checked.config, tuple(found), not checked.problems)
+
+
+QUIET = SweepOptions(tracking=False, train=train)
+
+
+def test_a_sweep_ends_with_the_table_and_the_best_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The plan, the warnings, each run and the table are printed; the best run is named with its file."""
+    assert run_sweep(project / "grid.yaml", QUIET) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("ranks: 4 runs over net_dim, unet_lr\n    1  net_dim=8 unet_lr=0.001\n")
+    assert "[4/4] net_dim=16 unet_lr=0.0001: finished" in out
+    assert f"best: net_dim=8 unet_lr=0.0001 (val_loss 0.0008)\n      {project}/out/ranks/run2/l.safetensors" in out
+    assert "warning: sixteen is even [LL399 sixteen] in 2 of 4 runs (3, 4)\n    take 17\n" in err
+    table = (project / "out" / "ranks" / "table.txt").read_text()
+    assert [line.split()[0] for line in table.splitlines()[2:]] == ["run2", "run4", "run1", "run3"]
+    assert table.strip() in out
+    assert not (project / "lora-lab-runs").exists()
+
+
+def test_nothing_starts_where_a_run_is_bad(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One bad run keeps all from starting; what is wrong and in which runs is said once."""
+    (project / "base.json").write_text('{"img_folder": "data", "output_folder": "out"}')
+    assert run_sweep(project / "grid.yaml", QUIET) == 1
+    _, err = capsys.readouterr()
+    assert err.count("base_model is missing") == 1
+    assert "in every run" in err
+    assert "4 of 4 runs cannot be trained; nothing was started" in err
+    assert not (project / "out").exists()
+
+
+def test_mistakes_in_the_grid_are_shown_with_a_caret(project: Path) -> None:
+    """Each mistake comes with file, line, column and the line itself; the exit code is 2."""
+    (project / "grid.yaml").write_text(GRID + "metod: grid\n")
+    result = CliRunner().invoke(command, ["grid.yaml"], standalone_mode=False)
+    assert result.return_value == 2
+    assert "grid.yaml:6:1: error: unknown key 'metod', did you mean method?\n    metod: grid\n    ^\n" in result.stderr
+
+
+def test_a_dry_run_trains_nothing(project: Path) -> None:
+    """The plan and the findings are all there is."""
+    result = CliRunner().invoke(command, ["grid.yaml", "--dry-run"], standalone_mode=False)
+    assert result.return_value == 0
+    assert "4  net_dim=16 unet_lr=0.0001" in result.stdout
+    assert "sixteen is even" in result.stderr
+    assert not (project / "out").exists()
+    assert not (project / "lora-lab-runs").exists()
+
+
+def test_a_failed_run_makes_the_exit_code_one(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The others are trained all the same, and the reason stands below the table."""
+    (project / "grid.yaml").write_text("name: r\nbase: base.json\nparameters: {net_dim: [64, 8]}")
+    assert run_sweep(project / "grid.yaml", QUIET) == 1
+    out, err = capsys.readouterr()
+    assert "best: net_dim=8" in out
+    assert "run1 failed: RuntimeError: out of memory" in err
+
+
+def test_an_interrupted_sweep_shows_what_it_has(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C ends with the table of what was trained and exit code 130; the next call goes on from there."""
+    (project / "grid.yaml").write_text("name: r\nbase: base.json\nparameters: {net_dim: [8, 128, 4]}")
+    assert run_sweep(project / "grid.yaml", QUIET) == 130
+    out, _ = capsys.readouterr()
+    assert "best: net_dim=8" in out
+    assert "interrupted" in out
+    (project / "grid.yaml").write_text("name: r\nbase: base.json\nparameters: {net_dim: [8, 4]}")
+    assert run_sweep(project / "grid.yaml", QUIET) == 0
+    assert "done before" in capsys.readouterr().out
+
+
+def test_where_the_runs_go(project: Path) -> None:
+    """`multi_run_folder` wins over the output folder, the option over both, and a new name is a new folder."""
+    run_sweep(project / "grid.yaml", QUIET)
+    run_sweep(project / "grid.yaml", SweepOptions(Path("there"), tracking=False, train=train, name="other"))
+    assert (project / "there" / "other" / "run4" / "run.json").is_file()
+    base = {"base_model": "base", "img_folder": "data", "output_folder": "out", "multi_run_folder": "many"}
+    (project / "base.json").write_text(json.dumps(base))
+    run_sweep(project / "grid.yaml", QUIET)
+    assert (project / "many" / "run1" / "run.json").is_file()
+    assert sorted(path.name for path in (project / "out" / "ranks").iterdir() if path.is_dir()) == [
+        "run1",
+        "run2",
+        "run3",
+        "run4",
+    ]
+
+
+def test_a_grid_that_is_not_there_is_a_failure(project: Path) -> None:
+    """A missing grid is one line."""
+    with pytest.raises(Failure, match=r"none\.yaml"):
+        run_sweep(project / "none.yaml", QUIET)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_runs_are_in_mlflow_in_the_end(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With tracking on, the parent and its runs are in the database in the project, and it is said how to look."""
+    assert run_sweep(project / "grid.yaml", SweepOptions(train=train)) == 0
+    assert "look: lora-lab ui ranks" in capsys.readouterr().out
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{project}/lora-lab-runs/mlflow.db")
+    experiment = client.get_experiment_by_name("ranks")
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in runs if run.data.tags["lora_lab.run"] == "sweep"]
+    children = [run for run in runs if run.data.tags["lora_lab.run"] == "train"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert [len(run.data.params) >= 60 for run in children] == [True] * 4
+    assert "run2" in parent.data.tags["mlflow.note.content"]
+    files = {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
+    assert files == {"grid.yaml", "table.txt"}
+    assert {a.path for a in client.list_artifacts(children[0].info.run_id)} >= {
+        "config.json",
+        "lint.json",
+        "l.safetensors",
+    }
+
+
+def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal a step is told every ten seconds, with the time that the sweep still needs."""
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    lines = live.make_watch(2)
+    assert type(lines) is live.Lines
+    from lora_lab.sweep.execute import Job
+    from lora_lab.sweep.plan import PlannedRun
+
+    job = Job(PlannedRun(0, "net_dim=8", {}, {}), check({}).config, "id")
+    lines.started(job, Path("/r/run1"))
+    for step in range(1, 31):
+        clock[0] += 1
+        lines.progressed(job, Step(step, 60, 0.25))
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "[1/2] net_dim=8: training into /r/run1"
+    assert told[1] == "[1/2] net_dim=8: step 10 of 60, loss 0.2500, the sweep needs about 1 min 50 s more"
+    assert len(told) == 4
+
+
+def test_the_bars_show_the_same_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """On a terminal the lines stand above the bars; drawing them does not fail."""
+    from lora_lab.sweep.execute import Job, Outcome
+    from lora_lab.sweep.plan import PlannedRun
+
+    run = PlannedRun(0, "net_dim=[8]", {}, {})
+    bars = live.Bars(1)
+    try:
+        bars.started(Job(run, check({}).config, "id"), Path("/r/run1"))
+        bars.progressed(Job(run, check({}).config, "id"), Step(1, 2, 0.5))
+        bars.ended(Outcome(run=run, status="FAILED", folder=Path("/r/run1"), reason="[bold] no", seconds=1))
+        bars.warn("[x]")
+    finally:
+        bars.close()
+    out = capsys.readouterr().out
+    assert "net_dim=[8]: failed after 1.0 s: [bold] no" in out
+    assert "warning: [x]" in out

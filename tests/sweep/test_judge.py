@@ -1,0 +1,27 @@
+"""Every run is linted, and equal findings are said once."""
+
+from pathlib import Path
+
+from lora_lab.lint import Disk, lint_values
+from lora_lab.sweep.grid import Axis, Grid, Metric
+from lora_lab.sweep.judge import judge
+from lora_lab.sweep.plan import make_plan
+
+
+def test_findings_are_those_of_each_run_grouped(tmp_path: Path) -> None:
+    """Each run has what lint says of its values; a finding that runs share stands once with their numbers."""
+    base = {"base_model": str(tmp_path / "none"), "img_folder": str(tmp_path / "none"), "output_folder": "o"}
+    axes = (Axis("net_dim", (8, 16)), Axis("clip_skip", (1, 99)))
+    plan = make_plan(Grid("g", {}, tmp_path, Metric(), axes, ()), base)
+    judged = judge(plan, tmp_path, Disk(tmp_path))
+    assert len(judged.configs) == len(judged.findings) == 4
+    for run, config, findings in zip(plan.runs, judged.configs, judged.findings, strict=True):
+        alone = lint_values(run.values, tmp_path, Disk(tmp_path))
+        assert (alone.config, alone.findings) == (config, findings)
+    groups = [(group.finding.code, group.finding.keys, group.runs) for group in judged.groups]
+    assert len(groups) == len(set(groups))
+    assert ("LL004", ("clip_skip",), (1, 3)) in groups
+    assert any(runs == (0, 1, 2, 3) for _, _, runs in groups), "the missing folders are wrong in every run"
+    assert judged.bad == (0, 1, 2, 3)
+    severities = [group.finding.severity for group in judged.groups]
+    assert severities == sorted(severities, key=["error", "warning", "info"].index)
