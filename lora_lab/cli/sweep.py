@@ -237,12 +237,13 @@ def show_findings(groups: Sequence["FindingGroup"], runs: int) -> None:
     """Print what lint says of the runs, equal findings once."""
     for group in groups:
         finding = group.finding
+        message = finding.message if group.wordings == 1 else f"{finding.message} (and the like)"
         where = "every run" if len(group.runs) == runs else f"{len(group.runs)} of {runs} runs"
         numbers = ", ".join(str(run + 1) for run in group.runs[:MOST_SHOWN]) + (
             ", ..." if len(group.runs) > MOST_SHOWN else ""
         )
         which = "" if len(group.runs) == runs else f" ({numbers})"
-        click.echo(f"{finding.severity}: {finding.message} [{finding.code} {finding.name}] in {where}{which}", err=True)
+        click.echo(f"{finding.severity}: {message} [{finding.code} {finding.name}] in {where}{which}", err=True)
         if finding.remedy:
             click.echo(f"    {finding.remedy}", err=True)
 

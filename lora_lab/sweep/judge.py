@@ -11,10 +11,14 @@ from lora_lab.sweep.plan import Plan
 
 @dataclass(frozen=True)
 class FindingGroup:
-    """One finding and the indexes of the runs that have it."""
+    """What a rule says of the same keys in several runs: one of the findings, and the indexes of the runs.
+
+    `wordings` counts the different messages: a rule that names the values says the same thing in other words.
+    """
 
     finding: Finding
     runs: tuple[int, ...]
+    wordings: int = 1
 
 
 @dataclass(frozen=True)
@@ -41,16 +45,18 @@ def judge(plan: Plan, folder: Path, disk: Disk | None) -> JudgedPlan:
 
 
 def _grouped(results: Sequence[LintResult]) -> tuple[FindingGroup, ...]:
-    """Return equal findings together, the worst first, then as they came."""
+    """Return findings of one kind together, the worst first, then as they came."""
     runs: dict[tuple[str, str, tuple[str, ...]], list[int]] = {}
-    first: dict[tuple[str, str, tuple[str, ...]], Finding] = {}
+    found: dict[tuple[str, str, tuple[str, ...]], dict[str, Finding]] = {}
     for index, result in enumerate(results):
         for finding in result.findings:
-            key = (finding.code, finding.message, finding.keys)
-            first.setdefault(key, finding)
+            key = (finding.severity, finding.code, finding.keys)
+            found.setdefault(key, {}).setdefault(finding.message, finding)
             seen = runs.setdefault(key, [])
             if not seen or seen[-1] != index:
                 seen.append(index)
+    groups = [
+        FindingGroup(next(iter(wordings.values())), tuple(runs[key]), len(wordings)) for key, wordings in found.items()
+    ]
     rank = {"error": 0, "warning": 1, "info": 2}
-    keys = sorted(first, key=lambda key: rank[first[key].severity])
-    return tuple(FindingGroup(first[key], tuple(runs[key])) for key in keys)
+    return tuple(sorted(groups, key=lambda group: rank[group.finding.severity]))

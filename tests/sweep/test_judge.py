@@ -23,5 +23,16 @@ def test_findings_are_those_of_each_run_grouped(tmp_path: Path) -> None:
     assert ("LL004", ("clip_skip",), (1, 3)) in groups
     assert any(runs == (0, 1, 2, 3) for _, _, runs in groups), "the missing folders are wrong in every run"
     assert judged.bad == (0, 1, 2, 3)
+    (clip,) = [group for group in judged.groups if group.finding.code == "LL004"]
+    assert clip.wordings == 1
     severities = [group.finding.severity for group in judged.groups]
     assert severities == sorted(severities, key=["error", "warning", "info"].index)
+
+
+def test_one_rule_in_many_words_is_one_group(tmp_path: Path) -> None:
+    """A rule that names each run's value is said once, with the number of its wordings."""
+    base = {"base_model": "b", "img_folder": "d", "output_folder": "o"}
+    plan = make_plan(Grid("g", {}, tmp_path, Metric(), (Axis("clip_skip", (1, 98, 99)),), ()), base)
+    (group,) = [group for group in judge(plan, tmp_path, None).groups if group.finding.code == "LL004"]
+    assert (group.runs, group.wordings) == ((1, 2), 2)
+    assert "98" in group.finding.message
