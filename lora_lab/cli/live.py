@@ -93,7 +93,8 @@ class Bars(Lines):
     def progressed(self, job: Job, progress: Progress) -> None:
         """Move both bars."""
         text = f"{job.run.name}  {step_text(progress)}"
-        self._drawing.update(self._run, total=progress.total_steps, completed=progress.step, description=text)
+        total = progress.total_steps or None  # None, before the steps are known, leaves the total as it is
+        self._drawing.update(self._run, total=total, completed=progress.step, description=text)
         part = progress.step / max(progress.total_steps, 1)
         self._drawing.update(self._whole, completed=self._over + part)
 

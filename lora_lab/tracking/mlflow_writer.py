@@ -126,11 +126,22 @@ class MlflowWriter:
         self._client.update_run(run_id, status="RUNNING", name=event.name)
         params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in event.params.items()]
         for chunk in _chunks(params, PARAMS_PER_CALL):
-            self._client.log_batch(run_id, params=chunk)
+            self._write_params(run_id, chunk)
         tags = [RunTag(key, value[:TAG_LENGTH]) for key, value in _tags(event).items()]
         for chunk in _chunks(tags, PARAMS_PER_CALL):
             self._client.log_batch(run_id, tags=chunk)
         self._show(experiment_id, event.tags)
+
+    def _write_params(self, run_id: str, params: list[Any]) -> None:
+        """Write parameters; of a run that is continued those that have changed keep their first value."""
+        try:
+            self._client.log_batch(run_id, params=params)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            if len(params) > 1:
+                for param in params:
+                    self._write_params(run_id, [param])
 
     def _show(self, experiment_id: str, tags: Mapping[str, str]) -> None:
         """Set what the experiment's page shows: once by the sweep's parent run, or by a run that has no sweep."""

@@ -51,11 +51,13 @@ class Scene:
     ) -> Result:
         """Train nothing, but leave a file."""
         self.trained.append(config)
+        record(RunStarted(name="last", params={"net_dim": "?", "derived.scale": "2"}, tags={"device": "cpu"}))
         progress(Step(1, 3, 0.5))
         record(Metrics(step=1, values={"loss": 0.5}, time_ms=1))
         if config.net_dim in self.does:
             raise self.does[config.net_dim]
         (folder / "lora.safetensors").write_bytes(b"lora")
+        record(RunEnded(status="FINISHED", message="the training's own"))
         return Result(folder / "lora.safetensors", {"loss": 0.25, "val_loss": 1 / config.net_dim})
 
     def open(self, folder: Path) -> "Ear":
@@ -132,7 +134,12 @@ def test_a_run_tells_the_tracker_everything(tmp_path: Path) -> None:
     files = [event.path.name for event in events if isinstance(event, Artifact)]
     assert files == ["config.json", "lint.json", "lora.safetensors"]
     assert events[-1] == RunEnded(status="FINISHED")
+    again = events[3]
+    assert isinstance(again, RunStarted), "the training's own start adds what is new, under the sweep's name"
+    assert (again.name, dict(again.params)) == ("net_dim=8", {"derived.scale": "2"})
+    assert again.tags == {**start.tags, "device": "cpu"}
     assert any(isinstance(event, Metrics) for event in events)
+    assert len([event for event in events if isinstance(event, RunEnded)]) == 1
     assert scene.closed == ["run1"]
 
 

@@ -217,3 +217,15 @@ def test_addresses_name_the_view_where_there_is_one() -> None:
     )
     assert "viewState" not in runs_address("http://h", "3", shared_view=False)
     assert runs_address("http://h", "3", chart=True).endswith("&compareRunsMode=CHART")
+
+
+def test_a_run_that_goes_on_keeps_its_first_parameters(store: Target, client: Any, tmp_path: Path) -> None:
+    """MLflow never changes a parameter: what is new is added, and the rest of the start still counts."""
+    recorder = open_recorder(store, "resumed", None, tmp_path, pytest.fail)
+    recorder(RunStarted(name="first", params={"a": "1", "b": "2"}))
+    recorder(RunStarted(name="second", params={"a": "other", "c": "3"}, tags={"t": "u"}))
+    recorder(RunEnded(status="FINISHED"))
+    assert recorder.close(60)
+    (run,) = runs_of(client, "resumed")
+    assert run.data.params == {"a": "1", "b": "2", "c": "3"}
+    assert (run.info.run_name, run.data.tags["t"]) == ("second", "u")
