@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple
 
 _DRIVE = re.compile(r"[A-Za-z]:\\(?!\\)")
-_UNC = re.compile(r"\\\\(?!\\)(?:[^\\]|\\\\)*\\(?!\\)[^\\]")
+_UNC = re.compile(r"\\\\[A-Za-z0-9._-]{2,}\\[A-Za-z0-9$._-]{2}")
 _ESCAPES = {'"': '"', "'": "'", "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _HEX4 = re.compile(r"[0-9A-Fa-f]{4}")
 _QUOTE_THEN_END = re.compile(r"[ \t]*(?:[,}\]]|$)")

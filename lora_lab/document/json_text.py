@@ -66,8 +66,9 @@ class _Reader:
             self.problem("the file is empty", self.at, self.at)
             return
         if char != "{":
-            what = "a list" if char == "[" else "no JSON object"
-            self.problem(f"a config is one JSON object: it starts with {{, and here is {what}", self.at, self.at + 1)
+            start = self.text[self.at : self.at + 30].splitlines()[0]
+            message = f"a config is one JSON object, from {{ to }}, but this begins with {start}"
+            self.problem(message, self.at, self.at + len(start))
             return
         self.mapping(0, top=True)
         if self.peek():

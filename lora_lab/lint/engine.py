@@ -12,7 +12,7 @@ from lora_lab.lint.finding import Finding, Severity
 from lora_lab.lint.register import RULES
 from lora_lab.lint.rule import Hit, Rule, View
 
-FORM = frozenset({"LL002", "LL003", "LL004", "LL005"})
+FORM = frozenset({"LL002", "LL003", "LL004", "LL005", "LL011"})
 """Findings about one value's form, which a rule that knows what was meant says better."""
 
 OF_ANY_FILE = frozenset({"LL001", "LL007", "LL009"})

@@ -56,30 +56,64 @@ _IDLE: dict[str, tuple[object, ...]] = {
 }
 """Values besides null, false and empty that ask for nothing."""
 
-_MARKS: tuple[tuple[str, frozenset[str]], ...] = (
-    (
-        "a kohya_ss GUI config",
-        frozenset({"LoRA_type", "max_train_epochs", "train_data_dir", "num_cpu_threads_per_process"}),
+_MARKS: dict[str, frozenset[str]] = {
+    "a kohya_ss GUI config": frozenset(
+        [
+            "LoRA_type",
+            "train_data_dir",
+            "num_cpu_threads_per_process",
+            "epoch",
+            "network_dim",
+            "train_batch_size",
+            "stop_text_encoder_training",
+            "logging_dir",
+            "caption_metadata_filename",
+            "gradient_accumulation_steps",
+        ]
     ),
-    ("a kohya_ss GUI config", frozenset({"pretrained_model_name_or_path", "train_data_dir", "epoch"})),
-    ("a kohya_ss GUI config", frozenset({"network_dim", "network_alpha", "train_batch_size"})),
-    ("an OneTrainer config", frozenset({"training_method", "model_type", "concept_file_name", "concepts"})),
-    ("an OneTrainer config", frozenset({"base_model_name", "lora_rank", "lora_alpha"})),
-    (
-        "a SimpleTuner config",
-        frozenset({"model_family", "data_backend_config", "--model_family", "--data_backend_config"}),
+    "sd-scripts settings": frozenset(
+        [
+            "pretrained_model_name_or_path",
+            "network_module",
+            "output_dir",
+            "train_data_dir",
+            "max_train_epochs",
+            "network_dim",
+        ]
     ),
-    (
-        "a SimpleTuner config",
-        frozenset({"instance_data_dir", "--instance_data_dir", "--pretrained_model_name_or_path"}),
+    "an OneTrainer config": frozenset(
+        [
+            "training_method",
+            "concept_file_name",
+            "concepts",
+            "base_model_name",
+            "output_model_destination",
+            "__version",
+            "lora_rank",
+        ]
     ),
-    ("settings of diffusers' example scripts", frozenset({"instance_data_dir", "instance_prompt", "rank"})),
-    ("a Civitai trainer's parameters", frozenset({"targetSteps", "numRepeats", "unetLR", "networkDim"})),
-    ("a ComfyUI workflow", frozenset({"nodes", "links", "last_node_id"})),
-    ("a diffusers model's own config", frozenset({"_class_name", "_diffusers_version"})),
-    ("a transformers model's own config", frozenset({"architectures", "model_type"})),
-    ("sd-scripts settings", frozenset({"pretrained_model_name_or_path", "network_module", "output_dir"})),
-)
+    "a SimpleTuner config": frozenset(
+        [
+            "model_family",
+            "data_backend_config",
+            "lora_rank",
+            "lora_type",
+            "instance_data_dir",
+            "checkpoint_step_interval",
+            "base_model_precision",
+            "validation_prompt",
+            "validation_resolution",
+            "num_train_epochs",
+        ]
+    ),
+    "settings of diffusers' example scripts": frozenset(
+        ["instance_data_dir", "instance_prompt", "pretrained_model_name_or_path", "rank", "num_train_epochs"]
+    ),
+    "a Civitai trainer's parameters": frozenset(["targetSteps", "numRepeats", "unetLR", "networkDim"]),
+    "a ComfyUI workflow": frozenset(["nodes", "links", "last_node_id", "last_link_id"]),
+    "a diffusers model's own config": frozenset(["_class_name", "_diffusers_version"]),
+    "a transformers model's own config": frozenset(["architectures", "transformers_version", "vocab_size"]),
+}
 
 
 def is_later_easy(key: str) -> bool:
@@ -94,8 +128,9 @@ def is_idle(key: str, value: object) -> bool:
 
 def looks_like(keys: frozenset[str]) -> str | None:
     """Return the program whose marks a file carries most of, None without any."""
-    best = max(_MARKS, key=lambda mark: len(keys & mark[1]))
-    return best[0] if keys & best[1] else None
+    bare = frozenset(key.lstrip("-") for key in keys)
+    best = max(_MARKS, key=lambda name: len(bare & _MARKS[name]))
+    return best if bare & _MARKS[best] else None
 
 
 def is_switch_word(text: str) -> bool:

@@ -36,6 +36,7 @@ RULES: tuple[Rule, ...] = (
     fields.unset_foreign_keys,
     text.not_a_training_config,
     text.loaded_file_unreadable,
+    fields.empty_value,
     files.base_model_not_found,
     files.base_model_is_no_model,
     folders.image_folder_not_found,
@@ -145,5 +146,6 @@ RULES: tuple[Rule, ...] = (
     misconceptions.accumulation_as_switch,
     misconceptions.token_length_of_clip,
     misconceptions.path_as_switch,
+    misconceptions.clip_skip_zero,
     *NOT_BUILT,
 )

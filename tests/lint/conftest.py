@@ -13,6 +13,12 @@ from lora_lab.lint import Disk, LintResult, Rule, lint_document
 
 _BLOCK = re.compile(r"```(json|files)\n(.*?)```", re.DOTALL)
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that rewrites golden outputs."""
+    parser.addoption("--update", action="store_true", help="write the outputs of tests/cases anew")
+
+
 REQUIRED = {"base_model": "a/base", "img_folder": "a/pictures", "output_folder": "a/out"}
 """What an example about something else need not say."""
 
@@ -60,3 +66,9 @@ def lay_out(tmp_path: Path) -> Callable[[str], Path]:
         return tmp_path
 
     return laid_out
+
+
+@pytest.fixture
+def update(request: pytest.FixtureRequest) -> bool:
+    """Whether golden outputs are to be written anew."""
+    return bool(request.config.getoption("--update", default=False))

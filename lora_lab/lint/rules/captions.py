@@ -74,7 +74,7 @@ def keep_tokens_without_effect(view: View) -> Iterator[Hit]:
     ```
     """
     config = view.config
-    if config.keep_tokens and not config.shuffle_captions and not config.caption_tag_dropout_rate:
+    if 0 < config.keep_tokens < 1000 and not config.shuffle_captions and not config.caption_tag_dropout_rate:
         message = "keep_tokens has no effect: the tags are neither shuffled nor dropped"
         remedy = "set shuffle_captions to true if the captions are tags, or leave keep_tokens out"
         yield Hit(message, ("keep_tokens",), remedy, removed("keep_tokens"))

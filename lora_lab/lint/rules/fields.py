@@ -113,14 +113,10 @@ def out_of_range(view: View) -> Iterator[Hit]:
     ```
     """
     for problem in _of_kind(view, "range"):
-        if problem.value == "" and not PARAMETERS[problem.key].required:
-            message = f"{problem.key} is empty: it is read as not set"
-            fix = set_to(problem.key, None, safe=True)
-            yield Hit(message, (problem.key,), "write null or leave it out", fix, "warning")
-            continue
+        message = f"{problem.key} is empty" if problem.value == "" else problem.message
         fixed = None if problem.suggestion is None else set_to(problem.key, problem.suggestion)
         remedy = _expected(problem.key) if fixed is None else f"did you mean {_as_json(problem.suggestion)}?"
-        yield Hit(problem.message, (problem.key,), remedy, fixed)
+        yield Hit(message, (problem.key,), remedy, fixed)
 
 
 @rule("LL005", "not-a-choice", "error", reads=(), source="the key's definition")
@@ -198,6 +194,8 @@ def unset_foreign_keys(view: View) -> Iterator[Hit]:
     {"net_dim": 32, "alpha": 16}
     ```
     """
+    if view.document.broken:
+        return  # a key without a value may have lost it
     keys = tuple(
         problem.key
         for problem in view.problems
@@ -211,9 +209,40 @@ def unset_foreign_keys(view: View) -> Iterator[Hit]:
         yield Hit(message, keys, "they can go", removed(*keys), at="key")
 
 
+@rule("LL011", "empty-value", "warning", reads=(), source="real files: 115 of 167 write empty text for unset numbers")
+def empty_value(view: View) -> Iterator[Hit]:
+    """A value is an empty text.
+
+    What it does
+    Looks for `""` where a number, a path or a word stands.
+
+    Why is this bad
+    It is read as not set, so the default counts. One old tool stops at it, for others it is 0.
+
+    Bad
+    ```json
+    {"max_steps": ""}
+    ```
+
+    Good
+    ```json
+    {"max_steps": null}
+    ```
+    """
+    for problem in filter(_is_unset, view.problems):
+        fix = set_to(problem.key, None, safe=True)
+        message = f"{problem.key} is empty: it is read as not set"
+        yield Hit(message, (problem.key,), "write null or leave it out", fix)
+
+
 def _of_kind(view: View, kind: str) -> Iterator[FieldProblem]:
     """Return the problems of one kind."""
-    return (problem for problem in view.problems if problem.kind == kind)
+    return (problem for problem in view.problems if problem.kind == kind and not _is_unset(problem))
+
+
+def _is_unset(problem: FieldProblem) -> bool:
+    """Say whether a value is the empty text that stands for "not set" in many files."""
+    return problem.value == "" and problem.kind != "unknown" and not PARAMETERS[problem.key].required
 
 
 def _as_json(value: object) -> str:

@@ -244,3 +244,37 @@ def path_as_switch(view: View) -> Iterator[Hit]:
         if isinstance(value, bool):
             fix = None if value else removed(key)
             yield Hit(f"{key} is no switch: it is the path of {meaning}", (key,), "write the path, or null", fix)
+
+
+@rule(
+    "LL817",
+    "clip-skip-zero",
+    "error",
+    reads=("clip_skip",),
+    source="sd-scripts library/strategy_sd.py encode_tokens",
+    sees="raw",
+)
+def clip_skip_zero(view: View) -> Iterator[Hit]:
+    """`clip_skip` is 0, to skip nothing.
+
+    What it does
+    Looks for 0.
+
+    Why is this bad
+    The layers are counted from 1, the last one. 0 means the first one's input in sd-scripts, which bypasses the text
+    encoder.
+
+    Bad
+    ```json
+    {"clip_skip": 0}
+    ```
+
+    Good
+    ```json
+    {"clip_skip": 1}
+    ```
+    """
+    value = view.values.get("clip_skip")
+    if value in (0, "0") and not isinstance(value, bool):
+        message = "clip_skip 0 does not mean that nothing is skipped: the last layer is 1"
+        yield Hit(message, ("clip_skip",), "write 1", set_to("clip_skip", 1))

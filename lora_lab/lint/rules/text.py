@@ -1,5 +1,6 @@
 """LL0xx: the file as a text."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from lora_lab.config import ALIASES
@@ -35,13 +36,12 @@ def syntax(view: View) -> Iterator[Hit]:
     for problem in view.document.problems:
         if problem.kind == "syntax":
             yield Hit(problem.message, (), "mend the text here", span=problem.span)
-        elif problem.kind == "spelling":
-            remedy = (
-                "write each backslash twice, or / instead"
-                if "backslash" in problem.message
-                else "write it as JSON does"
-            )
-            yield Hit(problem.message, (), remedy, severity="warning", span=problem.span)
+    guessed = [problem for problem in view.document.problems if problem.kind == "spelling"]
+    for message, count in Counter(problem.message for problem in guessed).items():
+        first = next(problem for problem in guessed if problem.message == message)
+        more = f" (here and in {count - 1} more place{'s' if count > 2 else ''})" if count > 1 else ""
+        remedy = "write each backslash twice, or / instead" if "backslash" in message else "write it as JSON does"
+        yield Hit(message + more, (), remedy, severity="warning", span=first.span)
 
 
 @rule("LL007", "duplicate-key", "warning", reads=(), source="RFC 8259 §4")
@@ -94,7 +94,8 @@ def not_a_training_config(view: View) -> Iterator[Hit]:
     """
     keys = [key for key in view.values if not key.startswith(COMMENT_KEYS)]
     unknown = [p.key for p in view.problems if p.kind == "unknown" and p.key in keys and not is_later_easy(p.key)]
-    if not unknown or len(unknown) * 2 < len(keys):
+    cut_off = view.document.broken and len(keys) < 5
+    if not unknown or cut_off or len(unknown) * 2 < len(keys):
         return
     looks = looks_like(frozenset(keys))
     message = f"this does not look like a config for lora_lab: {len(unknown)} of its {len(keys)} keys are unknown"
