@@ -59,11 +59,13 @@ def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
     """Plan, lint, train and compare the runs of a grid file; return the exit code. Raises `Failure`."""
     from lora_lab.document.yaml_text import read_yaml
     from lora_lab.lint import Disk
-    from lora_lab.sweep.grid import read_grid
+    from lora_lab.sweep.grid import can_name_a_folder, read_grid
     from lora_lab.sweep.judge import judge
     from lora_lab.sweep.plan import make_plan, read_base
 
     options = options or SweepOptions()
+    if options.name is not None and not can_name_a_folder(options.name):
+        raise Failure(f"{options.name!r} cannot name a sweep", "its runs go to a folder of that name")
     document = read_yaml(grid_path)
     read = read_grid(document)
     if read.grid is None:
@@ -91,6 +93,7 @@ def _train_all(judged: "JudgedPlan", grid: "Grid", grid_path: Path, options: Swe
     from lora_lab.tracking.recorder import Tracker
     from lora_lab.tracking.target import choose_target
 
+    click.echo("starting the trainer ...")
     train = options.train or _built_in_trainer()
     target = choose_target(options.tracking_uri) if options.tracking else None
     folder = sweep_folder(judged, grid)

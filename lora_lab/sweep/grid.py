@@ -90,6 +90,11 @@ def same(left: object, right: object) -> bool:
     return isinstance(left, bool) == isinstance(right, bool) and left == right
 
 
+def can_name_a_folder(name: str) -> bool:
+    """Return whether a sweep can be called so: its runs go to a folder of that name, on any system."""
+    return bool(name.strip(" .")) and name.isprintable() and not set(name) & set('/\\:*?"<>|')
+
+
 class _Reader:
     """Reads one document and collects what is wrong with it."""
 
@@ -132,7 +137,7 @@ class _Reader:
     def _name(self) -> str:
         path = self._document.path
         name = self._values.get("name", path.stem if path is not None else "sweep")
-        if isinstance(name, str) and name.strip(" .") and name.isprintable() and not set(name) & set('/\\:*?"<>|'):
+        if isinstance(name, str) and can_name_a_folder(name):
             return name.strip()
         self._at(("name",), f"name must be a text that can name a folder, but this is {name!r}")
         return ""

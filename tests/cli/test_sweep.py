@@ -171,6 +171,12 @@ def test_a_grid_that_is_not_there_is_a_failure(project: Path) -> None:
         run_sweep(project / "none.yaml", QUIET)
 
 
+def test_a_name_that_is_a_path_is_a_failure(project: Path) -> None:
+    """A sweep's name cannot lead its runs out of the output folder."""
+    with pytest.raises(Failure, match="cannot name a sweep"):
+        run_sweep(project / "grid.yaml", SweepOptions(tracking=False, train=train, name="../x"))
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_the_runs_are_in_mlflow_in_the_end(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With tracking on, the parent and its runs are in the database in the project, and it is said how to look."""
