@@ -1,0 +1,119 @@
+"""LoRA files in kohya's format: tensor names, precision, hashes; written whole or not at all.
+
+The format is that of sd-scripts' `networks/lora.py` (save_weights) and `library/train_util.py`
+(precalculate_safetensors_hashes).
+"""
+
+import hashlib
+import os
+import pickle
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from lora_lab.failure import Failure
+from lora_lab.train.pack import LoraWeights
+
+SAVE_DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def state_dict(layers: Iterable[tuple[str, LoraWeights]], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Every layer's `lora_down.weight`, `lora_up.weight` and 0-d `alpha`, on the CPU in `dtype`."""
+    state: dict[str, Tensor] = {}
+    for name, weights in layers:
+        state[f"{name}.alpha"] = torch.tensor(weights.options.alpha, dtype=dtype)
+        state[f"{name}.lora_down.weight"] = weights.down.detach().to("cpu", dtype).contiguous()
+        state[f"{name}.lora_up.weight"] = weights.up.detach().to("cpu", dtype).contiguous()
+    return state
+
+
+def save_lora(path: Path, state: dict[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a LoRA in the format that the file's ending names; .safetensors alone carries metadata."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        if path.suffix == ".safetensors":
+            safetensors.torch.save_file(state, partial, metadata=with_hashes(state, metadata))
+        else:
+            torch.save(state, partial)
+        with partial.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise Failure(
+            f"{path} cannot be written: {error.strerror or error}", "free some space or choose another folder"
+        ) from error
+
+
+def with_hashes(state: dict[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
+    """Add `sshs_model_hash` and `sshs_legacy_hash`, which user interfaces identify a LoRA by.
+
+    The first is the SHA-256 of all bytes after the header; the second the first 8 hex digits of the SHA-256 of 64 KiB
+    at offset 1 MiB of a file that carries the ss_ metadata alone.
+    """
+    bare = safetensors.torch.save(state, {key: text for key, text in metadata.items() if key.startswith("ss_")})
+    body = bare[8 + int.from_bytes(bare[:8], "little") :]
+    hashes = {
+        "sshs_model_hash": hashlib.sha256(body).hexdigest(),
+        "sshs_legacy_hash": hashlib.sha256(bare[0x100000:0x110000]).hexdigest()[:8],
+    }
+    return {**metadata, **hashes}
+
+
+def read_lora(path: Path) -> dict[str, Tensor]:
+    """Tensors of a LoRA file, .safetensors or a pickle that holds tensors alone; code in it never runs.
+
+    Raises Failure when the file is missing, damaged or no LoRA.
+    """
+    if not path.is_file():
+        raise Failure(f"lora_model_for_resume {path} does not exist", "correct the path, or set it to null")
+    try:
+        if path.suffix == ".safetensors":
+            state = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        OSError,
+        safetensors.SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise Failure(f"{path} is not a LoRA file that can be read", "give a file that a trainer wrote") from error
+    if not any(key.endswith(".lora_down.weight") for key in state):
+        raise Failure(f"{path} holds no lora_down tensors", "give a LoRA in kohya's format")
+    return dict(state)
+
+
+@torch.no_grad()
+def load_into(layers: Iterable[tuple[str, LoraWeights]], state: Mapping[str, Tensor], path: Path) -> None:
+    """Copy a LoRA's tensors into an adapter.
+
+    Raises Failure when a layer is missing, or its rank or alpha is not the config's: a rank cannot change, and another
+    alpha would change the LoRA's strength unnoticed.
+    """
+    for name, weights in layers:
+        try:
+            down, up = state[f"{name}.lora_down.weight"], state[f"{name}.lora_up.weight"]
+        except KeyError as error:
+            raise Failure(
+                f"{path} has no tensors for {name}", "train the same parts as it (unet_only, text_only)"
+            ) from error
+        rank = down.shape[0]
+        alpha = float(state.get(f"{name}.alpha", torch.tensor(float(rank))))
+        if rank != weights.options.rank:
+            raise Failure(
+                f"{path} has rank {rank}, the config net_dim {weights.options.rank}", f"set net_dim to {rank}"
+            )
+        if abs(alpha - weights.options.alpha) > 1e-3 * abs(alpha):
+            raise Failure(
+                f"{path} has alpha {alpha:g}, the config {weights.options.alpha:g}", f"set alpha to {alpha:g}"
+            )
+        weights.down.copy_(down.reshape(weights.down.shape))
+        weights.up.copy_(up.reshape(weights.up.shape))

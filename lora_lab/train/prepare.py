@@ -1,0 +1,211 @@
+"""From a config to what the loop needs: data set, latents, base, adapters."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from lora_lab.config import TrainConfig, effective_alpha, plan_steps
+from lora_lab.failure import Failure
+from lora_lab.tracking.events import Record
+from lora_lab.train import lora_file, optimizer, schedule
+from lora_lab.train.data import augment, batches, bucket, folder, latent_cache, tags
+from lora_lab.train.data.batches import PackDataset, ValidationDataset
+from lora_lab.train.data.epochs import Arranged, arrange
+from lora_lab.train.data.folder import Picture
+from lora_lab.train.data.split import split_validation
+from lora_lab.train.families.base import Base, Family
+from lora_lab.train.families.sd1 import SD1
+from lora_lab.train.loop import PackData
+from lora_lab.train.metadata import DatasetFacts
+from lora_lab.train.pack import AdapterOptions, Pack
+from lora_lab.train.step import Member, Session, encode_pixels
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The pictures of a run, split and placed in buckets."""
+
+    training: Arranged
+    validation: Arranged | None
+    facts: DatasetFacts
+    pictures: tuple[Picture, ...]
+
+
+def read_dataset(config: TrainConfig) -> Dataset:
+    """Scan the folders of a config, hold out validation pictures, and place everything in buckets.
+
+    Raises Failure when a folder or picture can't be used.
+    """
+    subsets = folder.scan(Path(config.img_folder), config.caption_extension)
+    pictures = folder.pictures_of(subsets)
+    training, held_out = split_validation(pictures, config.validation_split, config.validation_seed)
+    reg_subsets = ()
+    regularisation: tuple[Picture, ...] = ()
+    if config.reg_img_folder:
+        reg_subsets = folder.scan(Path(config.reg_img_folder), config.caption_extension, is_reg=True)
+        regularisation = folder.balance_regularisation(training, folder.pictures_of(reg_subsets))
+    options = bucket.from_config(config)
+    arranged = arrange((*training, *regularisation), options, config.batch_size)
+    facts = DatasetFacts(
+        train_images=sum(picture.repeats for picture in training),
+        reg_images=sum(picture.repeats for picture in regularisation),
+        batches_per_epoch=arranged.batches_per_epoch,
+        dirs=_dirs(training),
+        reg_dirs=_dirs(regularisation),
+        tag_frequency=tags.tag_frequency(training),
+        buckets={found.size: len(found.entries) for found in arranged.buckets},
+        mean_ar_error=_mean_ar_error(arranged),
+    )
+    validation = arrange(held_out, options, config.batch_size) if held_out else None
+    return Dataset(arranged, validation, facts, pictures)
+
+
+def _dirs(pictures: Sequence[Picture]) -> dict[str, dict[str, int]]:
+    counts = Counter((picture.path.parent.name, picture.repeats) for picture in pictures)
+    return {name: {"n_repeats": repeats, "img_count": count} for (name, repeats), count in sorted(counts.items())}
+
+
+def _mean_ar_error(data: Arranged) -> float:
+    errors = [
+        abs(picture.width / picture.height - placement.bucket[0] / placement.bucket[1])
+        for picture, placement in zip(data.pictures, data.placements, strict=True)
+    ]
+    return sum(errors) / len(errors)
+
+
+def make_accelerator(mixed_precision: str) -> Any:
+    """Return accelerate's handle on the machine. Raises Failure for fp16 without a GPU."""
+    if mixed_precision == "fp16" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        raise Failure(
+            "mixed_precision fp16 needs a GPU, and this machine has none", 'set "mixed_precision": "bf16" or "no"'
+        )
+    # accelerate keeps its settings in class attributes: without this the second run of a sweep could not differ
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(mixed_precision=mixed_precision)
+
+
+@lru_cache(maxsize=1)
+def load_base(family: Family, path: Path, vae: Path | None, precision: str, device: str) -> Base:
+    """Load a base; the runs of a sweep share it, as adapters come off it after each run."""
+    return family.load(path, vae, precision, device)
+
+
+def family_of(config: TrainConfig) -> Family:
+    """Return the family that the config says its base belongs to."""
+    return _SD1
+
+
+_SD1 = SD1()
+
+
+def open_base(config: TrainConfig, accelerator: Any) -> tuple[Family, Base]:
+    """Load the config's base. Raises Failure when its prediction type is not the config's."""
+    family = family_of(config)
+    vae = Path(config.vae) if config.vae else None
+    base = load_base(family, Path(config.base_model), vae, config.mixed_precision, str(accelerator.device))
+    wanted = "v_prediction" if config.v_parameterization else "epsilon"
+    if base.prediction_type != wanted:
+        truth = "true" if base.prediction_type == "v_prediction" else "false"
+        raise Failure(
+            f"base_model {base.path} predicts {base.prediction_type}, the config trains {wanted}",
+            f'set "v_parameterization": {truth}',
+        )
+    return family, base
+
+
+class Tokenize:
+    """(caption, limit) → token ids; a class, so that it can go to worker processes."""
+
+    def __init__(self, family: Family, base: Base) -> None:
+        self._family, self._tokenizer_of = family, base
+
+    def __call__(self, caption: str, limit: int) -> torch.Tensor:
+        """Return int64 (chunks, 77)."""
+        return self._family.tokenize(self._tokenizer_of, caption, limit)
+
+
+def make_data(config: TrainConfig, dataset: Dataset, session: Session, report: Callable[[str], None]) -> PackData:
+    """Encode the pictures where the config caches latents, and join everything into what the loop reads."""
+    options = [batches.from_config(config)]
+    tokenize = Tokenize(session.family, session.base)
+    latents = None
+    if config.cache_latents:
+        report("encoding pictures")
+        every = [dataset.training, *([dataset.validation] if dataset.validation else [])]
+        latents = fill_latents(config, every, session)
+    validation = dataset.validation
+    return PackData(
+        PackDataset(dataset.training, options, tokenize, latents),
+        ValidationDataset(validation, options, tokenize, latents) if validation else None,
+        dataset.training.batches_per_epoch,
+        config.num_workers,
+        config.persistent_workers,
+    )
+
+
+def fill_latents(config: TrainConfig, every: Sequence[Arranged], session: Session) -> Any:
+    """Return the latents of all pictures, from the cache or encoded now."""
+    mirrored = augment.from_config(config).flip
+    items = [item for data in every for item in latent_cache.items_of(data.pictures, data.placements, mirrored)]
+    store = latent_cache.default_folder() if config.cache_latents_to_disk else None
+    options = latent_cache.CacheOptions(vae_hash=session.base.vae_hash, folder=store)
+    return latent_cache.fill(items, options, lambda pixels: encode_pixels(session.base, pixels)).latents
+
+
+def add_member(session: Session, config: TrainConfig, key: int, data: PackData, place: tuple[Path, Record]) -> Member:
+    """Attach an adapter for the config to the pack, with its optimizer and schedule.
+
+    `place` is the run's folder and who hears its events. Raises Failure for what the optimizer refuses.
+    """
+    options = AdapterOptions(
+        rank=config.net_dim,
+        alpha=effective_alpha(config),
+        dropout=config.network_dropout or 0.0,
+        unet=not config.text_only,
+        text_encoder=not config.unet_only,
+        seed=config.test_seed,
+    )
+    session.pack.add(key, options)
+    layers = list(session.pack.weights(key))
+    if not layers:
+        raise Failure("unet_only and text_only together leave nothing to train", "set one of them to false")
+    if config.lora_model_for_resume:
+        path = Path(config.lora_model_for_resume)
+        lora_file.load_into(layers, lora_file.read_lora(path), path)
+    plan = plan_steps(config, data.batches_per_epoch)
+    groups = optimizer.param_groups(layers, config)
+    own = session.accelerator.prepare_optimizer(optimizer.make_optimizer(groups, config), device_placement=False)
+    curve = schedule.make_schedule(own.optimizer, config, plan.total_steps, plan.warmup_steps)
+    return Member(key, config, plan, place[0], layers, groups, own, curve, place[1])
+
+
+def prepare_models(session: Session, config: TrainConfig, warn: Callable[[str], None]) -> None:
+    """Switch gradient checkpointing and attention kernels as the config says, both ways: the base is shared."""
+    unet: Any = session.base.unet
+    text_encoder: Any = session.base.text_encoder
+    for model in (unet, text_encoder):
+        model.train(config.gradient_checkpointing)  # transformers checkpoints in training mode only
+    if config.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+        text_encoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        unet.disable_gradient_checkpointing()
+        text_encoder.gradient_checkpointing_disable()
+    if config.xformers:
+        try:
+            unet.enable_xformers_memory_efficient_attention()
+        except (ValueError, ModuleNotFoundError, NotImplementedError, RuntimeError):
+            warn("xformers does not run on this machine; PyTorch's own attention is used, which gives the same result")
+
+
+def threads() -> int:
+    """How many threads torch uses, for the record."""
+    return torch.get_num_threads() or os.cpu_count() or 1

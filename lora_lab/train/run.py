@@ -1,0 +1,158 @@
+"""One training run, from config to LoRA file."""
+
+import contextlib
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import accelerate
+import diffusers
+import torch
+import transformers
+
+import lora_lab
+from lora_lab.config import TrainConfig, effective_alpha, sides
+from lora_lab.failure import Failure
+from lora_lab.tracking.events import DatasetUsed, Record, RunEnded, RunStarted
+from lora_lab.train import prepare
+from lora_lab.train.loop import PackData, Progress, train_pack
+from lora_lab.train.metadata import output_name
+from lora_lab.train.pack import Pack
+from lora_lab.train.prepare import Dataset
+from lora_lab.train.save import Saver, write_tag_report
+from lora_lab.train.state import load_state
+from lora_lab.train.step import Member, Session
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run leaves: its LoRA file, last metrics, optimizer steps and seconds."""
+
+    lora: Path
+    metrics: dict[str, float]
+    steps: int
+    seconds: float
+
+
+def train_run(
+    config: TrainConfig, *, folder: Path, record: Record, progress: Callable[[Progress], None], name: str = ""
+) -> RunResult:
+    """Train the LoRA of a config (paths absolute) into `folder`.
+
+    Raises Failure for what a user can mend; the run's end is recorded in every case.
+    """
+    try:
+        result = _train(config, folder, record, progress, name)
+    except KeyboardInterrupt:
+        record(RunEnded(status="KILLED", message="interrupted"))
+        raise
+    except BaseException as error:
+        record(RunEnded(status="FAILED", message=str(error) or type(error).__name__))
+        raise
+    record(RunEnded(status="FINISHED"))
+    return result
+
+
+def _train(
+    config: TrainConfig, folder: Path, record: Record, progress: Callable[[Progress], None], name: str
+) -> RunResult:
+    started = time.time()
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def report(message: str) -> None:
+        progress(Progress(0, 0, float("nan"), message))
+
+    report("reading pictures")
+    dataset = prepare.read_dataset(config)
+    accelerator = prepare.make_accelerator(config.mixed_precision)
+    report("loading the base model")
+    family, base = prepare.open_base(config, accelerator)
+    pack = Pack(family.layers(base))
+    try:
+        session = Session(accelerator, family, base, pack)
+        prepare.prepare_models(session, config, report)
+        data = prepare.make_data(config, dataset, session, report)
+        member = prepare.add_member(session, config, 0, data, (folder, record))
+        tell_start(member, dataset, session, name)
+        done = 0
+        if config.load_previous_save_state:
+            done = _resume(member, session)
+        if config.tag_occurrence_txt_file:
+            write_tag_report(folder, config, dataset.training.pictures)
+        saver = Saver(session, dataset.facts, started)
+        (metrics,) = train_pack(session, [member], data, done, saver, progress)
+        return RunResult(saver.final(member), metrics, member.plan.total_steps, time.time() - started)
+    finally:
+        pack.detach()
+        with contextlib.suppress(Exception):
+            accelerator.free_memory()
+
+
+def _resume(member: Member, session: Session) -> int:
+    path = Path(str(member.config.load_previous_save_state))
+    done = load_state(path, session, member)
+    if done >= member.plan.total_steps:
+        raise Failure(
+            f"state {path} has done {done} steps, and the config plans {member.plan.total_steps}",
+            "raise num_epochs or max_steps, or start a new run from its LoRA with lora_model_for_resume",
+        )
+    return done
+
+
+def tell_start(member: Member, dataset: Dataset, session: Session, name: str) -> None:
+    """Record the run's parameters, with those that follow from them, its machine and its data."""
+    config, plan = member.config, member.plan
+    given = {key: _param(value) for key, value in config.model_dump().items()}
+    batch = config.batch_size * config.gradient_acc_steps
+    derived = {
+        "derived.scale": f"{effective_alpha(config) / config.net_dim:g}",
+        "derived.effective_batch": str(batch),
+        "derived.steps_per_epoch": str(plan.steps_per_epoch),
+        "derived.total_steps": str(plan.total_steps),
+        "derived.warmup_steps": str(plan.warmup_steps),
+        "derived.images_seen": str(plan.total_steps * batch),
+        "derived.trained_parameters": str(sum(p.numel() for g in member.groups for p in g["params"])),
+    }
+    tags = {
+        "lora_lab.version": lora_lab.__version__,
+        "lora_lab.family": session.family.name,
+        "lora_lab.base_hash": session.base.hash,
+        "lora_lab.device": _device_name(session.device),
+        "lora_lab.packages": ", ".join(
+            f"{package.__name__} {package.__version__}" for package in (torch, diffusers, transformers, accelerate)
+        ),
+        "lora_lab.platform": platform.platform(),
+    }
+    member.record(RunStarted(name=name or output_name(config), params={**given, **derived}, tags=tags))
+    width, height = sides(config.train_resolution)
+    held_out = dataset.validation.pictures if dataset.validation else ()
+    member.record(
+        DatasetUsed(
+            name=Path(config.img_folder).name,
+            digest=dataset.training.digest[:32],
+            source=str(config.img_folder),
+            profile={
+                "pictures": len(dataset.training.pictures),
+                "held_out": len(held_out),
+                "uses_per_epoch": dataset.training.uses_per_epoch,
+                "resolution": f"{width}x{height}",
+                "buckets": {f"{w}x{h}": count for (w, h), count in dataset.facts.buckets.items()},
+            },
+        )
+    )
+
+
+def _param(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _device_name(device: torch.device) -> str:
+    return (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {prepare.threads()} threads"
+    )
+
+
+__all__ = ["PackData", "Progress", "RunResult", "train_run"]

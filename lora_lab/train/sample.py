@@ -1,0 +1,162 @@
+"""Sample pictures drawn while training: the same prompts and first noise in every run, so that runs compare."""
+
+import importlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lora_lab.config import TrainConfig
+from lora_lab.failure import Failure
+from lora_lab.train.draws import normal
+from lora_lab.train.families.base import Base
+from lora_lab.train.step import Session
+
+SAMPLERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "ddim": ("scheduling_ddim", "DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
+    "pndm": ("scheduling_pndm", "PNDMScheduler", {"skip_prk_steps": True}),
+    "lms": ("scheduling_lms_discrete", "LMSDiscreteScheduler", {}),
+    "euler": ("scheduling_euler_discrete", "EulerDiscreteScheduler", {}),
+    "euler_a": ("scheduling_euler_ancestral_discrete", "EulerAncestralDiscreteScheduler", {}),
+    "heun": ("scheduling_heun_discrete", "HeunDiscreteScheduler", {}),
+    "dpm_2": ("scheduling_k_dpm_2_discrete", "KDPM2DiscreteScheduler", {}),
+    "dpm_2_a": ("scheduling_k_dpm_2_ancestral_discrete", "KDPM2AncestralDiscreteScheduler", {}),
+    "dpmsolver": ("scheduling_dpmsolver_multistep", "DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver"}),
+    "dpmsolver++": ("scheduling_dpmsolver_multistep", "DPMSolverMultistepScheduler", {}),
+    "dpmsingle": ("scheduling_dpmsolver_singlestep", "DPMSolverSinglestepScheduler", {}),
+}
+"""sd-scripts' names, without its `k_` synonyms: module, class and settings in diffusers.schedulers."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One line of a prompt file: text, and what sd-scripts' options after it say."""
+
+    text: str
+    negative: str = ""
+    width: int = 512
+    height: int = 512
+    seed: int | None = None
+    guidance: float = 7.5
+    steps: int = 30
+
+
+_OPTION = re.compile(r"\s+--([nwhdls])\s+")
+_FIELDS: dict[str, tuple[str, Any]] = {
+    "n": ("negative", str),
+    "w": ("width", int),
+    "h": ("height", int),
+    "d": ("seed", int),
+    "l": ("guidance", float),
+    "s": ("steps", int),
+}
+
+
+def parse_prompt(line: str, default: Prompt) -> Prompt:
+    """Read `text --n negative --w 512 --h 512 --d seed --l guidance --s steps`.
+
+    Raises Failure when an option's value is no number, or a side is no multiple of 8.
+    """
+    text, *options = _OPTION.split(" " + line.strip() + " ")
+    prompt = replace(default, text=text.strip())
+    for letter, value in zip(options[::2], options[1::2], strict=True):
+        name, kind = _FIELDS[letter]
+        try:
+            prompt = replace(prompt, **{name: kind(value.strip())})
+        except ValueError as error:
+            raise Failure(f"sample prompt {line!r}: --{letter} wants a number, not {value.strip()!r}") from error
+    if prompt.width % 8 or prompt.height % 8 or min(prompt.width, prompt.height) < 8 or prompt.steps < 1:
+        raise Failure(f"sample prompt {line!r}: sides must be multiples of 8, steps at least 1")
+    return prompt
+
+
+def read_prompts(source: str | Sequence[str] | None, folder: Path, size: tuple[int, int]) -> tuple[Prompt, ...]:
+    """Prompts of a text file (one a line, # comments) or of a list; the size is the training resolution by default."""
+    if source is None:
+        return ()
+    lines: Sequence[str]
+    if isinstance(source, str):
+        try:
+            lines = (folder / source).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Failure(
+                f"sample_prompts {source} cannot be read", "give a UTF-8 text file, one prompt a line"
+            ) from error
+    else:
+        lines = source
+    default = Prompt("", width=size[0] // 8 * 8, height=size[1] // 8 * 8)
+    return tuple(parse_prompt(line, default) for line in lines if line.strip() and not line.lstrip().startswith("#"))
+
+
+def make_sampler(name: str, base: Base) -> Any:
+    """Return diffusers' sampler of that name with the base's noise schedule."""
+    module, attribute, settings = SAMPLERS[name.removeprefix("k_")]
+    try:
+        kind = getattr(importlib.import_module(f"diffusers.schedulers.{module}"), attribute)
+        return kind(
+            trained_betas=_betas(base.alphas_cumprod),
+            prediction_type=base.prediction_type,
+            **settings,
+        )
+    except ImportError as error:
+        raise Failure(f"sample_sampler {name} needs a package that is missing: {error.name}", "use ddim") from error
+
+
+def _betas(acp: Tensor) -> Any:
+    previous = torch.cat([torch.ones(1), acp.cpu()[:-1]])
+    return (1 - acp.cpu() / previous).numpy()
+
+
+@torch.no_grad()
+def draw(session: Session, prompts: Sequence[Prompt], config: TrainConfig) -> list[Image.Image]:
+    """Draw one picture per prompt with classifier-free guidance (Ho & Salimans 2022).
+
+    The pack must be serving one adapter or none. The first noise depends on the prompt's seed, else its number.
+    """
+    return [_draw_one(session, prompt, number, config) for number, prompt in enumerate(prompts)]
+
+
+def _draw_one(session: Session, prompt: Prompt, number: int, config: TrainConfig) -> Image.Image:
+    base, family, sampler = session.base, session.family, config.sample_sampler
+    scheduler = make_sampler(sampler, base)
+    scheduler.set_timesteps(prompt.steps)
+    device = base.alphas_cumprod.device
+    ids = [family.tokenize(base, text, 225) for text in (prompt.negative, prompt.text)]
+    with session.accelerator.autocast():
+        text = family.encode(base, _trimmed(torch.stack(ids)).to(device), config.clip_skip)
+    seed = number if prompt.seed is None else prompt.seed
+    shape = (1, 4, prompt.height // 8, prompt.width // 8)
+    latents = normal(shape, seed, "sample").to(device) * scheduler.init_noise_sigma
+    draws = torch.Generator().manual_seed(seed)
+    extra = {"generator": draws} if "generator" in scheduler.step.__code__.co_varnames else {}
+    for t in scheduler.timesteps:
+        twice = scheduler.scale_model_input(torch.cat([latents, latents]), t)
+        with session.accelerator.autocast():
+            without, within = family.predict(base, twice, t.to(device).expand(2), text).chunk(2)
+        latents = scheduler.step(without + prompt.guidance * (within - without), t, latents, **extra).prev_sample
+    pixels = base.vae.decode(latents.float() / base.scaling_factor).sample  # type: ignore[operator]  # a diffusers VAE
+    array = ((pixels[0].clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).to("cpu", torch.uint8).numpy()
+    return Image.fromarray(array)
+
+
+def _trimmed(ids: Tensor) -> Tensor:
+    """Drop the chunks that only pad, of both texts alike: (2, 3, 77) → (2, chunks, 77)."""
+    used = 1
+    for chunk in range(1, ids.shape[1]):
+        if (ids[:, chunk, 1:76] != ids[:, chunk, 76:77]).any():
+            used = chunk + 1
+    return ids[:, :used]
+
+
+def save_picture(picture: Image.Image, path: Path) -> Path:
+    """Write a PNG, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    picture.save(partial, format="PNG")
+    partial.replace(path)
+    return path

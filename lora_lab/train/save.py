@@ -1,0 +1,108 @@
+"""What a run leaves on disk on its way: LoRA files, states, sample pictures, reports."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lora_lab.config import TrainConfig, sides
+from lora_lab.tracking.events import Artifact, SamplePicture
+from lora_lab.train import lora_file, metadata, sample, state
+from lora_lab.train.data import tags
+from lora_lab.train.data.folder import Picture
+from lora_lab.train.metadata import DatasetFacts, Progressed, output_name
+from lora_lab.train.step import Member, Session
+
+
+class Saver:
+    """The loop's hook: after each step it does what is due for a member. File names are those of sd-scripts."""
+
+    def __init__(self, session: Session, facts: DatasetFacts, started_at: float) -> None:
+        self._session = session
+        self._facts = facts
+        self._started_at = started_at
+        self._prompts: dict[int, tuple[sample.Prompt, ...]] = {}
+
+    def __call__(self, member: Member, step: int, epoch: int) -> None:
+        """Save and draw what is due after `step` optimizer steps; `epoch` counts from 1."""
+        config, plan = member.config, member.plan
+        last = step == plan.total_steps
+        epoch_ends = step > 0 and step % plan.steps_per_epoch == 0
+        if epoch_ends and not last and _due(epoch, config.save_every_n_epochs):
+            self._save_epoch(member, step, epoch)
+        if step and not last and _due(step, config.save_every_n_steps):
+            self._save(member, f"{config.change_output_name or 'at'}-step{step:08d}", step, epoch)
+        if self._sample_due(config, step, epoch if epoch_ends else 0, last):
+            self._draw(member, step)
+
+    def final(self, member: Member) -> Path:
+        """Write the finished LoRA, and the final state if the config wants states; returns the LoRA's path."""
+        plan = member.plan
+        name = output_name(member.config)
+        path = self._write(member, name, plan.total_steps, plan.epochs)
+        if member.config.save_state:
+            target = member.folder / f"{name}-state"
+            state.save_state(target, self._session, member, plan.total_steps, plan.epochs)
+        return path
+
+    def _save_epoch(self, member: Member, step: int, epoch: int) -> None:
+        name = member.config.change_output_name or "epoch"
+        self._save(member, f"{name}-{epoch:06d}", step, epoch)
+        keep = member.config.save_last_n_epochs
+        if keep:
+            old = epoch - keep * (member.config.save_every_n_epochs or 1)
+            (member.folder / f"{name}-{old:06d}.{member.config.save_as}").unlink(missing_ok=True)
+
+    def _save(self, member: Member, name: str, step: int, epoch: int) -> None:
+        self._write(member, name, step, epoch)
+        if member.config.save_state:
+            state.save_state(member.folder / f"{name}-state", self._session, member, step, epoch)
+
+    def _write(self, member: Member, name: str, step: int, epoch: int) -> Path:
+        config, session = member.config, self._session
+        path = member.folder / f"{name}.{config.save_as}"
+        progressed = Progressed(epoch=epoch, step=step, started_at=self._started_at, finished_at=time.time())
+        about = metadata.describe(config, session.family, session.base, self._facts, member.plan, progressed)
+        lora_file.save_lora(
+            path, lora_file.state_dict(member.layers, lora_file.SAVE_DTYPES[config.save_precision]), about
+        )
+        member.record(Artifact(path=path, folder="lora"))
+        return path
+
+    def _sample_due(self, config: TrainConfig, step: int, epoch: int, last: bool) -> bool:
+        if not (config.sample_every_n_epochs or config.sample_every_n_steps):
+            return False
+        if step == 0 or last:  # what the base draws by itself, and what the finished LoRA makes of it
+            return True
+        if config.sample_every_n_epochs:
+            return epoch > 0 and _due(epoch, config.sample_every_n_epochs)
+        return _due(step, config.sample_every_n_steps)
+
+    def _draw(self, member: Member, step: int) -> None:
+        config = member.config
+        if member.key not in self._prompts:
+            size = sides(config.train_resolution)
+            self._prompts[member.key] = sample.read_prompts(config.sample_prompts, Path(), size)
+        with self._session.pack.serving(member.key):
+            pictures = sample.draw(self._session, self._prompts[member.key], config)
+        for number, picture in enumerate(pictures):
+            path = member.folder / "sample" / f"{output_name(config)}_{step:06d}_{number:02d}.png"
+            sample.save_picture(picture, path)
+            member.record(SamplePicture(step=step, key=f"sample_{number:02d}", path=path))
+
+
+def _due(count: int, every: int | None) -> bool:
+    return bool(every) and count % (every or 1) == 0
+
+
+def write_tag_report(folder: Path, config: TrainConfig, pictures: Sequence[Picture]) -> Path:
+    """Write how often each tag occurs, as `[count] tag` lines, to `{output name}.txt`."""
+    path = folder / f"{output_name(config)}.txt"
+    partial = path.with_name(f".{path.name}.partial")
+    trained = [picture for picture in pictures if not picture.is_reg]
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write(tags.occurrence_report(tags.count_tags(trained), config.sort_tag_occurrence_alphabetically))
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+    return path

@@ -1,0 +1,94 @@
+"""Training states: a folder from which a run goes on exactly where it was.
+
+Randomness has no state (see `draws`), so weights, optimizer, schedule and the step number are all there is.
+"""
+
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lora_lab.failure import Failure
+from lora_lab.train.step import Member, Session
+
+
+def save_state(path: Path, session: Session, member: Member, step: int, epoch: int) -> None:
+    """Write the state of one adapter after `step` optimizer steps; the folder appears whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    scaler = session.accelerator.scaler
+    state = {
+        "weights": {name: {"down": w.down.detach().cpu(), "up": w.up.detach().cpu()} for name, w in member.layers},
+        "optimizer": member.optimizer.state_dict(),
+        "schedule": member.schedule.state_dict(),
+        "scaler": scaler.state_dict() if scaler is not None else None,
+    }
+    with (partial / "training.pt").open("wb") as stream:
+        torch.save(state, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    (partial / "train_state.json").write_text(json.dumps({"current_epoch": epoch, "current_step": step}))
+    old = path.with_name(f".{path.name}.old")
+    if path.exists():
+        path.rename(old)
+    partial.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@torch.no_grad()
+def load_state(path: Path, session: Session, member: Member) -> int:
+    """Put an adapter into the state of a folder; returns the optimizer steps done. No code in the files runs.
+
+    Raises Failure when the folder is no state of lora_lab or belongs to another network or optimizer.
+    """
+    state, step = _read(path)
+    weights: dict[str, Any] = state["weights"]
+    own = dict(member.layers)
+    if weights.keys() != own.keys():
+        raise Failure(f"state {path} adapts other layers than this config", "continue with the parts it was saved with")
+    for name, saved in weights.items():
+        if saved["down"].shape != own[name].down.shape:
+            raise Failure(
+                f"state {path} has rank {saved['down'].shape[0]}, the config net_dim {member.config.net_dim}",
+                f"set net_dim to {saved['down'].shape[0]}",
+            )
+        own[name].down.copy_(saved["down"])
+        own[name].up.copy_(saved["up"])
+    try:
+        member.optimizer.load_state_dict(state["optimizer"])
+        member.schedule.load_state_dict(state["schedule"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise Failure(
+            f"state {path} belongs to another optimizer or scheduler", "continue with the same ones"
+        ) from error
+    if state["scaler"] and session.accelerator.scaler is not None:
+        session.accelerator.scaler.load_state_dict(state["scaler"])
+    return step
+
+
+def _read(path: Path) -> tuple[dict[str, Any], int]:
+    if not (path / "training.pt").is_file():
+        raise Failure(f"load_previous_save_state {path} is not a state folder", "give a folder that ends in -state")
+    try:
+        state = torch.load(path / "training.pt", map_location="cpu", weights_only=True)
+        step = int(json.loads((path / "train_state.json").read_text())["current_step"])
+        assert {"weights", "optimizer", "schedule", "scaler"} <= state.keys()
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AssertionError,
+        RuntimeError,
+        EOFError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise Failure(
+            f"state {path} is damaged or not of lora_lab", "start without load_previous_save_state"
+        ) from error
+    return state, step

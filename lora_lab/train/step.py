@@ -1,0 +1,172 @@
+"""One training step of a pack: losses, gradients, and the optimizers' moves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lora_lab.config import StepPlan, TrainConfig
+from lora_lab.tracking.events import Record
+from lora_lab.train import loss, noise
+from lora_lab.train.data.batches import PackBatch
+from lora_lab.train.draws import normal, torch_draws
+from lora_lab.train.families.base import Base, Encoded, Family
+from lora_lab.train.optimizer import ParamGroup, clip_gradients
+from lora_lab.train.pack import LoraWeights, Pack
+from lora_lab.train.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the adapters of a pack share."""
+
+    accelerator: Any
+    family: Family
+    base: Base
+    pack: Pack
+
+    @property
+    def device(self) -> torch.device:
+        """Where the base lies."""
+        return self.base.alphas_cumprod.device
+
+
+@dataclass(frozen=True)
+class Member:
+    """One adapter of a pack with everything that is its own."""
+
+    key: int
+    config: TrainConfig
+    plan: StepPlan
+    folder: Path
+    layers: list[tuple[str, LoraWeights]]
+    groups: list[ParamGroup]
+    optimizer: Any
+    schedule: Schedule
+    record: Record
+
+    @property
+    def trains_text_encoder(self) -> bool:
+        """Whether gradients must reach the text encoder."""
+        return not self.config.unet_only
+
+
+def pack_step(session: Session, members: Sequence[Member], batches: Sequence[PackBatch]) -> tuple[Tensor, list[Tensor]]:
+    """Learn from some batches as one: losses (K,) and the gradient norm of each member, detached."""
+    total = torch.zeros(len(members), device=session.device)
+    for batch in batches:
+        with session.pack.serving(*(m.key for m in members), step=batch.index, training=True):
+            losses = pack_losses(session, members, batch) / len(batches)
+            session.accelerator.backward(losses.sum())  # the members share no parameter, so their gradients do not mix
+        total += losses.detach()
+    norms = [_move(session, member) for member in members]
+    return total, norms
+
+
+def _move(session: Session, member: Member) -> Tensor:
+    session.accelerator.unscale_gradients(member.optimizer)
+    norm = clip_gradients(member.groups, member.config.max_grad_norm)
+    member.optimizer.step()
+    member.optimizer.zero_grad()
+    member.schedule.advance()
+    if member.config.scale_weight_norms:
+        limit_norms(member.layers, member.config.scale_weight_norms)
+    return norm.detach()
+
+
+@torch.no_grad()
+def limit_norms(layers: Sequence[tuple[str, LoraWeights]], limit: float) -> None:
+    """Scale each layer's update down to a Frobenius norm of `limit` (sd-scripts' apply_max_norm_regularization)."""
+    for _, weights in layers:
+        down, up = weights.matrices()
+        factor = loss.scaled_to_norm((up @ down).norm() * weights.options.scale, limit).sqrt()
+        weights.down.mul_(factor)
+        weights.up.mul_(factor)
+
+
+def pack_losses(session: Session, members: Sequence[Member], batch: PackBatch) -> Tensor:
+    """Each member's loss on its part of the batch, float32 (K,), with gradients."""
+    parts = len(members)
+    clean = latents_of(session, batch, [m.config.test_seed for m in members])
+    size = clean.shape[0] // parts
+    noises = torch.cat([_noise(m.config, (size, *clean.shape[1:]), batch.index) for m in members]).to(clean.device)
+    t = torch.cat([_timesteps(m.config, size, batch.index) for m in members]).to(clean.device)
+    acp = session.base.alphas_cumprod
+    noisy = noise.add_noise(clean, noises, acp, t)
+    with session.accelerator.autocast():
+        text = encode(session, members, batch.token_ids)
+        predicted = session.family.predict(session.base, noisy, t, text)
+    weights = batch.weights.to(clean.device)
+    return torch.stack(
+        [
+            _loss_of(m.config, acp, *(whole.chunk(parts)[place] for whole in (predicted, clean, noises, t, weights)))
+            for place, m in enumerate(members)
+        ]
+    )
+
+
+def _loss_of(
+    config: TrainConfig, acp: Tensor, predicted: Tensor, clean: Tensor, noises: Tensor, t: Tensor, weights: Tensor
+) -> Tensor:  # the seven things a loss is made of
+    wanted = noise.target(clean, noises, acp, t, config.v_parameterization)
+    threshold = loss.huber_threshold(acp, t)
+    per_picture = loss.elementwise(config.loss_type, predicted, wanted, threshold).mean(dim=(1, 2, 3)) * weights
+    if config.min_snr_gamma:
+        per_picture = per_picture * loss.min_snr_weight(
+            noise.snr(acp, t), config.min_snr_gamma, config.v_parameterization
+        )
+    return per_picture.mean()
+
+
+def _noise(config: TrainConfig, shape: tuple[int, ...], index: int) -> Tensor:
+    drawn = normal(shape, config.test_seed, "noise", index)
+    if config.noise_offset:
+        offset = normal((*shape[:2], 1, 1), config.test_seed, "noise_offset", index)
+        drawn = drawn + config.noise_offset * offset
+    return drawn
+
+
+def _timesteps(config: TrainConfig, count: int, index: int) -> Tensor:
+    draws = torch_draws(config.test_seed, "timestep", index)
+    return torch.randint(noise.TRAIN_STEPS, (count,), generator=draws)
+
+
+def latents_of(session: Session, batch: PackBatch, seeds: Sequence[int]) -> Tensor:
+    """The batch's latents, scaled, on the device; pixels go through the VAE, each member with its own sample."""
+    if batch.latents is not None:
+        return batch.latents.to(session.device) * session.base.scaling_factor
+    assert batch.pixels is not None
+    with torch.no_grad():
+        mean, log_variance = encode_pixels(session.base, batch.pixels.to(session.device))
+    size = mean.shape[0] // len(seeds)
+    sample = torch.cat([normal((size, *mean.shape[1:]), seed, "posterior", batch.index) for seed in seeds])
+    return (mean + (0.5 * log_variance).exp() * sample.to(session.device)) * session.base.scaling_factor
+
+
+@torch.no_grad()
+def encode_pixels(base: Base, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and log-variance of the VAE's posterior, float32 (n, 4, h / 8, w / 8), unscaled."""
+    posterior = base.vae.encode(pixels.to(base.alphas_cumprod.device)).latent_dist  # type: ignore[operator]  # a VAE
+    return posterior.mean, posterior.logvar
+
+
+def encode(session: Session, members: Sequence[Member], token_ids: Sequence[Tensor]) -> Encoded:
+    """Text states for the whole batch, with gradients only where some member trains the text encoder."""
+    ids = [part.to(session.device) for part in token_ids]
+    skips = {m.config.clip_skip for m in members}
+    with torch.set_grad_enabled(torch.is_grad_enabled() and any(m.trains_text_encoder for m in members)):
+        if len(skips) == 1:
+            return session.family.encode(session.base, torch.cat(ids), skips.pop())
+        return _encode_apart(session, members, ids)
+
+
+def _encode_apart(session: Session, members: Sequence[Member], ids: Sequence[Tensor]) -> Encoded:
+    """Members that read different layers of the text encoder take turns."""
+    state, answers = session.pack.state, []
+    for member, part in zip(members, ids, strict=True):
+        with session.pack.serving(member.key, step=state.step, training=state.training):
+            answers.append(session.family.encode(session.base, part, member.config.clip_skip).states)
+    return Encoded(torch.cat(answers))
