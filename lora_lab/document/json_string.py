@@ -8,11 +8,13 @@ such a string is read as the path that it shows.
 import re
 from typing import NamedTuple
 
-_DRIVE = re.compile(r"[A-Za-z]:\\(?!\\)")
-_UNC = re.compile(r"\\\\[A-Za-z0-9._-]{2,}\\[A-Za-z0-9$._-]{2}")
+_PLAIN = re.compile(r"""[^"'“”‘’\\\r\n]*""")
+# compiled when first met, for most files have no backslash
+_DRIVE = r"[A-Za-z]:\\(?!\\)"
+_UNC = r"\\\\[A-Za-z0-9._-]{2,}\\[A-Za-z0-9$._-]{2}"
 _ESCAPES = {'"': '"', "'": "'", "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_HEX4 = re.compile(r"[0-9A-Fa-f]{4}")
-_QUOTE_THEN_END = re.compile(r"[ \t]*(?:[,}\]]|$)")
+_HEX4 = r"[0-9A-Fa-f]{4}"
+_QUOTE_THEN_END = r"[ \t]*(?:[,}\]]|$)"
 
 
 class Decoded(NamedTuple):
@@ -30,6 +32,9 @@ def end_of_string(text: str, start: int, quote: str) -> tuple[int, bool]:
     (`"C:\\train\\"`), which JSON takes for an escaped quote: it ends the string if a comma, a bracket or the line's end
     follows.
     """
+    plain = _PLAIN.match(text, start)
+    if plain and text[plain.end() : plain.end() + 1] == quote:
+        return plain.end(), True
     line_end = _line_end(text, start)
     line = text[start:line_end]
     end = _closing(line, quote, path=is_windows_path(line))
@@ -40,16 +45,16 @@ def end_of_string(text: str, start: int, quote: str) -> tuple[int, bool]:
 
 def is_windows_path(raw: str) -> bool:
     """Say whether raw string content is a Windows path written with single backslashes."""
-    return bool(_DRIVE.match(raw) or _UNC.match(raw))
+    return "\\" in raw and bool(re.match(_DRIVE, raw) or re.match(_UNC, raw))
 
 
 def decode(raw: str) -> Decoded:
     """Return what the content of a string literal says."""
     if "\\" not in raw:
         return Decoded(raw, guessed=False)
-    if _DRIVE.match(raw):
+    if re.match(_DRIVE, raw):
         return Decoded(raw.replace("\\\\", "\\"), guessed=True)
-    if _UNC.match(raw):
+    if re.match(_UNC, raw):
         return Decoded(raw, guessed=True)
     parts, ok = _unescape(raw)
     if not ok:
@@ -68,7 +73,7 @@ def _unescape(raw: str) -> tuple[list[str], bool]:
     while (slash := raw.find("\\", at)) != -1:
         parts.append(raw[at:slash])
         mark = raw[slash + 1 : slash + 2]
-        if mark == "u" and _HEX4.match(raw, slash + 2):
+        if mark == "u" and re.match(_HEX4, raw[slash + 2 : slash + 6]):
             parts.append(chr(int(raw[slash + 2 : slash + 6], 16)))
             at = slash + 6
         elif mark in _ESCAPES and mark:
@@ -88,7 +93,7 @@ def _closing(line: str, quote: str, *, path: bool) -> int | None:
         if char == quote:
             return at
         if char == "\\":
-            last_of_path = path and line[at + 1 : at + 2] == quote and _QUOTE_THEN_END.match(line, at + 2)
+            last_of_path = path and line[at + 1 : at + 2] == quote and re.compile(_QUOTE_THEN_END).match(line, at + 2)
             at += 1 if last_of_path else 2
         else:
             at += 1

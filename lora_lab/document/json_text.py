@@ -20,7 +20,7 @@ MOST_PROBLEMS = 20
 _BLANK = re.compile(r"[\s\ufeff]+")
 _WORD = re.compile(r"""[^\s,:{}\[\]"'“”‘’]+""")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_LOOSE_NUMBER = re.compile(r"[+-]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_LOOSE_NUMBER = r"[+-]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"  # compiled when first met
 _NESTED = re.compile(r"""[{}\[\]"]""")
 _CONSTANTS: dict[str, object] = {"true": True, "false": False, "null": None}
 _PYTHON: dict[str, object] = {"True": True, "False": False, "None": None, "TRUE": True, "FALSE": False, "NULL": None}
@@ -291,7 +291,7 @@ class _Reader:
         if word.lower() in _NOT_FINITE:
             self.problem(f"{word} is not a number that a setting can have: read as null", start, self.at)
             return None
-        if _LOOSE_NUMBER.fullmatch(word):
+        if re.fullmatch(_LOOSE_NUMBER, word):
             self.problem(f"{word} is not how JSON writes a number", start, self.at, "spelling")
             return self.number(word.replace("_", ""), start)
         self.problem(f"text without quotes: {word[:40]}", start, self.at)

@@ -6,7 +6,7 @@ from lora_lab.document.document import Document, Lines, ParseProblem
 from lora_lab.document.json_text import parse_json
 from lora_lab.failure import Failure
 
-LARGEST = 4 * 1024 * 1024
+LARGEST = 1024 * 1024
 """Bytes; a training config has some thousand."""
 
 _BINARY_STARTS = {

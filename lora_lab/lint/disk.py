@@ -2,8 +2,9 @@
 
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from lora_lab.config import resolve_path
 
@@ -21,8 +22,7 @@ CAPTION_BYTES = 4_096
 """Bytes read of a caption; the longest that a text encoder takes is some 1,200."""
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(NamedTuple):
     """The names in one folder, sorted; hidden ones are left out."""
 
     files: tuple[str, ...] = ()
@@ -34,8 +34,7 @@ class Listing:
         return tuple(name for name in self.files if _suffix(name) in PICTURE_SUFFIXES)
 
 
-@dataclass(frozen=True)
-class Subset:
+class Subset(NamedTuple):
     """One `N_name` folder: `repeats` is None where the name starts with no number."""
 
     name: str
@@ -49,8 +48,7 @@ class Subset:
         return self.repeats is not None and self.repeats > 0
 
 
-@dataclass(frozen=True)
-class DataFolder:
+class DataFolder(NamedTuple):
     """A folder of training pictures: the pictures right inside, which are not used, and its sub-folders."""
 
     path: Path
@@ -68,11 +66,10 @@ class DataFolder:
         return sum(len(subset.listing.pictures) * (subset.repeats or 0) for subset in self.subsets if subset.used)
 
 
-@dataclass(frozen=True)
-class Captions:
+class Captions(NamedTuple):
     """The captions of a data folder for one extension; files are named relative to the data folder."""
 
-    texts: dict[str, str] = field(default_factory=dict)  # file -> its first line
+    texts: Mapping[str, str]  # file -> its first line
     missing: tuple[str, ...] = ()  # pictures without a caption file
     empty: tuple[str, ...] = ()
     not_utf8: tuple[str, ...] = ()

@@ -1,8 +1,9 @@
 """What counts as a sane learning rate depends on the optimizer, and for some on its arguments."""
 
+from collections.abc import Set
 from typing import Literal
 
-from lora_lab.config import TrainConfig, arguments
+from lora_lab.config import TrainConfig, arguments, learning_rate_of, trained_parts
 
 Family = Literal["adam", "lion", "adaptive", "adafactor", "sgd", "other"]
 
@@ -34,3 +35,12 @@ def fixed_rate_family(config: TrainConfig) -> Family:
     if kind == "adafactor":
         return "adaptive" if arguments(config.optimizer_args).get("relative_step", True) else "adam"
     return kind
+
+
+def rates_in_use(config: TrainConfig, given: Set[str]) -> dict[str, float]:
+    """Return the learning rate of each part that is trained, by the key that sets it; `given` are the keys set."""
+    found: dict[str, float] = {}
+    for part in trained_parts(config):
+        own = "unet_lr" if part == "unet" else "text_encoder_lr"
+        found[own if own in given else "learning_rate"] = learning_rate_of(config, part)
+    return found

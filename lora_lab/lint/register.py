@@ -88,6 +88,8 @@ RULES: tuple[Rule, ...] = (
     optimizers.several_rates_for_adaptive_optimizer,
     optimizers.two_optimizers,
     rates.learning_rate_without_effect,
+    optimizers.adafactor_finds_its_rate,
+    optimizers.schedule_with_schedule_free,
     schedule.warmup_ratio_is_percent,
     schedule.warmup_without_effect,
     schedule.no_warmup,

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from lora_lab.config import FieldProblem, TrainConfig
@@ -16,8 +15,7 @@ Sees = Literal["config", "disk", "raw"]
 `raw`: the values as written, even invalid ones; its hits take the place of the findings about the same value's form."""
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """What a rule may look at."""
 
     config: TrainConfig
@@ -51,8 +49,7 @@ class Hit(NamedTuple):
 Check = Callable[[View], Iterator[Hit]]
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """A check with its code, its name (it reads well after "ignore"), its severity and where it comes from."""
 
     code: str

@@ -2,23 +2,12 @@
 
 from collections.abc import Iterator
 
-from lora_lab.config import learning_rate_of, trained_parts
 from lora_lab.lint.finding import removed, set_to
-from lora_lab.lint.rates import OPTIMIZER_KEYS, family
+from lora_lab.lint.rates import OPTIMIZER_KEYS, family, fixed_rate_family, rates_in_use
 from lora_lab.lint.rule import Hit, View, rule
 
 _READS = (*OPTIMIZER_KEYS, "unet_only", "text_only")
 _GET_OPTIMIZER = "sd-scripts library/train_util.py get_optimizer"
-
-
-def _rates(view: View) -> dict[str, float]:
-    """Return the learning rates in use by the key that sets them."""
-    own = {"unet": "unet_lr", "text_encoder": "text_encoder_lr"}
-    found: dict[str, float] = {}
-    for part in trained_parts(view.config):
-        key = own[part] if own[part] in view.given else "learning_rate"
-        found[key] = learning_rate_of(view.config, part)
-    return found
 
 
 @rule("LL404", "adaptive-optimizer-rate", "warning", reads=_READS, source=_GET_OPTIMIZER)
@@ -44,7 +33,7 @@ def adaptive_optimizer_rate(view: View) -> Iterator[Hit]:
     if family(view.config) != "adaptive":
         return
     name = view.config.optimizer_type
-    for key, rate in _rates(view).items():
+    for key, rate in rates_in_use(view.config, view.given).items():
         if rate <= 0.1 or rate > 10:
             default = "" if key in view.given else " (the default)"
             what = "low" if rate <= 0.1 else "high"
@@ -74,7 +63,7 @@ def lion_rate_like_adam(view: View) -> Iterator[Hit]:
     """
     if family(view.config) != "lion":
         return
-    for key, rate in _rates(view).items():
+    for key, rate in rates_in_use(view.config, view.given).items():
         if 1e-4 <= rate <= 3e-4:
             default = "" if key in view.given else " (the default)"
             message = f"{key} {rate:g}{default} is a rate for AdamW; Lion wants 3 to 10 times less"
@@ -101,7 +90,7 @@ def several_rates_for_adaptive_optimizer(view: View) -> Iterator[Hit]:
     {"optimizer_type": "Prodigy", "unet_lr": 1.0, "text_encoder_lr": 1.0}
     ```
     """
-    rates = _rates(view)
+    rates = rates_in_use(view.config, view.given)
     if family(view.config) == "adaptive" and len(set(rates.values())) > 1 and min(rates.values()) > 0.1:
         shown = ", ".join(f"{key} {rate:g}" for key, rate in rates.items())
         message = f"{view.config.optimizer_type} finds one rate for all parts, and here are {shown}"
@@ -133,3 +122,74 @@ def two_optimizers(view: View) -> Iterator[Hit]:
         message = f"use_8bit_adam asks for AdamW8bit, optimizer_type for {name}"
         fix = removed("use_8bit_adam", safe=False)
         yield Hit(message, ("use_8bit_adam", "optimizer_type"), "keep optimizer_type only", fix)
+
+
+@rule(
+    "LL410",
+    "adafactor-finds-its-rate",
+    "error",
+    reads=("optimizer_type", "optimizer_args", "use_8bit_adam"),
+    source="transformers optimization.py Adafactor",
+)
+def adafactor_finds_its_rate(view: View) -> Iterator[Hit]:
+    """AdaFactor is to find its own learning rate, and the config gives it one.
+
+    What it does
+    Looks for AdaFactor without `relative_step=False` in `optimizer_args`; its default is True.
+
+    Why is this bad
+    The optimizer refuses a learning rate then, and there always is one here. sd-scripts drops the rates and the
+    schedule silently.
+
+    Bad
+    ```json
+    {"optimizer_type": "AdaFactor"}
+    ```
+
+    Good
+    ```json
+    {"optimizer_type": "AdaFactor", "optimizer_args": ["relative_step=False", "scale_parameter=False"]}
+    ```
+    """
+    if family(view.config) == "adafactor" and fixed_rate_family(view.config) == "adaptive":
+        message = "AdaFactor with relative_step (its default) takes no learning rate, and the run has one"
+        remedy = 'set optimizer_args to ["relative_step=False", "scale_parameter=False", "warmup_init=False"]'
+        fix = None
+        if "optimizer_args" not in view.given:
+            arguments = ["relative_step=False", "scale_parameter=False", "warmup_init=False"]
+            fix = set_to("optimizer_args", arguments)
+        yield Hit(message, ("optimizer_type", "optimizer_args"), remedy, fix)
+
+
+@rule(
+    "LL411",
+    "schedule-with-schedule-free",
+    "warning",
+    reads=("optimizer_type", "scheduler", "use_8bit_adam"),
+    source="sd-scripts library/train_util.py get_dummy_scheduler",
+)
+def schedule_with_schedule_free(view: View) -> Iterator[Hit]:
+    """An optimizer that needs no schedule has one.
+
+    What it does
+    Looks for a `scheduler` other than constant with RAdamScheduleFree, AdamWScheduleFree and SGDScheduleFree.
+
+    Why is this bad
+    They average the weights instead of lowering the rate; a falling rate on top works against that. sd-scripts ignores
+    the scheduler then.
+
+    Bad
+    ```json
+    {"optimizer_type": "AdamWScheduleFree", "scheduler": "cosine"}
+    ```
+
+    Good
+    ```json
+    {"optimizer_type": "AdamWScheduleFree", "scheduler": "constant"}
+    ```
+    """
+    name = view.config.optimizer_type
+    if name.casefold().endswith("schedulefree") and not view.config.scheduler.startswith("constant"):
+        default = "" if "scheduler" in view.given else " (the default)"
+        message = f"{name} needs no schedule, and scheduler is {view.config.scheduler}{default}"
+        yield Hit(message, ("scheduler", "optimizer_type"), "use constant", set_to("scheduler", "constant"))

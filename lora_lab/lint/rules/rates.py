@@ -4,21 +4,11 @@ from collections.abc import Iterator
 
 from lora_lab.config import learning_rate_of, scale, trained_parts
 from lora_lab.lint.finding import Edit, Fix, removed, set_to
-from lora_lab.lint.rates import OPTIMIZER_KEYS, fixed_rate_family
+from lora_lab.lint.rates import OPTIMIZER_KEYS, fixed_rate_family, rates_in_use
 from lora_lab.lint.rule import Hit, View, rule
 
 _READS = (*OPTIMIZER_KEYS, "unet_only", "text_only")
 _GET_OPTIMIZER = "sd-scripts library/train_util.py get_optimizer"
-
-
-def _rates(view: View) -> dict[str, float]:
-    """Return the learning rates in use by the key that sets them."""
-    own = {"unet": "unet_lr", "text_encoder": "text_encoder_lr"}
-    found: dict[str, float] = {}
-    for part in trained_parts(view.config):
-        key = own[part] if own[part] in view.given else "learning_rate"
-        found[key] = learning_rate_of(view.config, part)
-    return found
 
 
 @rule(
@@ -95,7 +85,7 @@ def learning_rate_too_high(view: View) -> Iterator[Hit]:
     if kind not in {"adam", "lion"}:
         return
     limit, ceiling = (1e-3, 1e-2) if kind == "adam" else (3e-4, 3e-3)
-    for key, rate in _rates(view).items():
+    for key, rate in rates_in_use(view.config, view.given).items():
         if rate * min(scale(view.config), 1.0) <= limit * 1.001 and rate <= ceiling * 1.001:
             continue
         name = view.config.optimizer_type
@@ -130,7 +120,7 @@ def learning_rate_too_low(view: View) -> Iterator[Hit]:
     ```
     """
     limit = {"adam": 1e-6, "lion": 1e-7}.get(fixed_rate_family(view.config), 0.0)
-    for key, rate in _rates(view).items():
+    for key, rate in rates_in_use(view.config, view.given).items():
         if rate < limit:
             yield Hit(f"{key} {rate:g} is so low that hardly anything is learned", (key,), "1e-4 is usual with AdamW")
 
