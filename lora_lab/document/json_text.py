@@ -4,11 +4,11 @@ The standard library's reader stops at the first comment, trailing comma or byte
 ten carries, and keeps no positions.
 """
 
-import math
 import re
 from pathlib import Path
 
 from lora_lab.document.document import Document, Entry, Lines, ParseProblem, ProblemKind, Span
+from lora_lab.document.json_number import finite_number, is_loose_number, is_not_finite, is_number
 from lora_lab.document.json_string import decode, end_of_string
 
 DEEPEST = 32
@@ -19,12 +19,9 @@ MOST_PROBLEMS = 20
 
 _BLANK = re.compile(r"[\s\ufeff]+")
 _WORD = re.compile(r"""[^\s,:{}\[\]"'“”‘’]+""")
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_LOOSE_NUMBER = r"[+-]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"  # compiled when first met
 _NESTED = re.compile(r"""[{}\[\]"]""")
 _CONSTANTS: dict[str, object] = {"true": True, "false": False, "null": None}
 _PYTHON: dict[str, object] = {"True": True, "False": False, "None": None, "TRUE": True, "FALSE": False, "NULL": None}
-_NOT_FINITE = {"nan", "-nan", "infinity", "-infinity", "inf", "-inf", "+inf", "+infinity"}
 _QUOTES = {'"': '"', "'": "'", "“": "”", "”": "”", "‘": "’", "’": "’"}
 
 
@@ -274,7 +271,7 @@ class _Reader:
         self.at = start + len(word)
         if word in _CONSTANTS:
             return _CONSTANTS[word]
-        if _NUMBER.fullmatch(word):
+        if is_number(word):
             return self.number(word, start)
         return self.loose_word(word, start)
 
@@ -288,10 +285,10 @@ class _Reader:
                 "spelling",
             )
             return _PYTHON[word]
-        if word.lower() in _NOT_FINITE:
+        if is_not_finite(word):
             self.problem(f"{word} is not a number that a setting can have: read as null", start, self.at)
             return None
-        if re.fullmatch(_LOOSE_NUMBER, word):
+        if is_loose_number(word):
             self.problem(f"{word} is not how JSON writes a number", start, self.at, "spelling")
             return self.number(word.replace("_", ""), start)
         self.problem(f"text without quotes: {word[:40]}", start, self.at)
@@ -299,10 +296,7 @@ class _Reader:
 
     def number(self, word: str, start: int) -> object:
         """Return an int or a finite float."""
-        whole = not any(mark in word for mark in ".eE")
-        if len(word) > 300 or (not whole and not math.isfinite(float(word))):
+        value = finite_number(word)
+        if value is None:
             self.problem("a number too large to be one", start, self.at)
-            return None
-        if whole:
-            return int(word)
-        return float(word)
+        return value

@@ -140,7 +140,7 @@ RULES: tuple[Rule, ...] = (
     switches.vae_as_switch,
     switches.output_name_as_switch,
     switches.resume_as_switch,
-    switches.mixed_precision_as_switch,
+    misconceptions.mixed_precision_as_switch,
     misconceptions.tag_report_as_path,
     misconceptions.save_precision_as_bits,
     misconceptions.bucket_steps_as_factor,

@@ -146,6 +146,14 @@ def test_other_tools_names_are_understood() -> None:
     assert only(lint(net_dim=4, alpha=4.0, network_dim=8), "LL002").severity == "warning"
 
 
+def test_unset_values_of_old_files_are_read_as_null() -> None:
+    """Empty text and 0 for "every so many" are how many files say "not set"; they do not stop a training."""
+    result = lint(sample_every_n_epochs=0, max_steps="", vae="", save_every_n_steps=0.0)
+    assert codes(result) == ["LL011"] * 4
+    assert result.usable
+    assert codes(lint(batch_size=0, text_encoder_lr=0)) == ["LL004", "LL401"]
+
+
 def test_schema_link_is_no_finding() -> None:
     """Editors want `$schema`; it is not a setting."""
     assert codes(lint(**{"$schema": "train.schema.json"})) == []

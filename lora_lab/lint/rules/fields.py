@@ -211,13 +211,13 @@ def unset_foreign_keys(view: View) -> Iterator[Hit]:
 
 @rule("LL011", "empty-value", "warning", reads=(), source="real files: 115 of 167 write empty text for unset numbers")
 def empty_value(view: View) -> Iterator[Hit]:
-    """A value is an empty text.
+    """A value is an empty text, or a 0 that means "never".
 
     What it does
-    Looks for `""` where a number, a path or a word stands.
+    Looks for `""` where a number, a path or a word stands, and for 0 as an interval or a number of steps.
 
     Why is this bad
-    It is read as not set, so the default counts. One old tool stops at it, for others it is 0.
+    It is read as not set, so the default counts. One old tool stops at `""`, for others it is 0.
 
     Bad
     ```json
@@ -231,7 +231,8 @@ def empty_value(view: View) -> Iterator[Hit]:
     """
     for problem in filter(_is_unset, view.problems):
         fix = set_to(problem.key, None, safe=True)
-        message = f"{problem.key} is empty: it is read as not set"
+        what = "is empty" if problem.value == "" else "is 0"
+        message = f"{problem.key} {what}: it is read as not set"
         yield Hit(message, (problem.key,), "write null or leave it out", fix)
 
 
@@ -241,8 +242,12 @@ def _of_kind(view: View, kind: str) -> Iterator[FieldProblem]:
 
 
 def _is_unset(problem: FieldProblem) -> bool:
-    """Say whether a value is the empty text that stands for "not set" in many files."""
-    return problem.value == "" and problem.kind != "unknown" and not PARAMETERS[problem.key].required
+    """Say whether a value is one that stands for "not set" in many files: the empty text, or 0 for every so many."""
+    if problem.kind == "unknown" or PARAMETERS[problem.key].required:
+        return False
+    if isinstance(problem.value, int | float) and not isinstance(problem.value, bool):
+        return problem.value == 0 and PARAMETERS[problem.key].nullable and PARAMETERS[problem.key].minimum == 1
+    return problem.value == ""
 
 
 def _as_json(value: object) -> str:

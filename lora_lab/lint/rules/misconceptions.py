@@ -108,7 +108,9 @@ def bucket_steps_as_factor(view: View) -> Iterator[Hit]:
     """
     value = view.values.get("bucket_reso_steps")
     if isinstance(value, int) and not isinstance(value, bool) and value < 8:
-        message = f"bucket_reso_steps {value} is no number of doublings: it is the grid of bucket sizes, in pixels"
+        message = (
+            f"bucket_reso_steps {value}: it is the grid of bucket sizes in pixels, not a number of steps or doublings"
+        )
         yield Hit(message, ("bucket_reso_steps",), "write 64", set_to("bucket_reso_steps", 64))
 
 
@@ -278,3 +280,40 @@ def clip_skip_zero(view: View) -> Iterator[Hit]:
     if value in (0, "0") and not isinstance(value, bool):
         message = "clip_skip 0 does not mean that nothing is skipped: the last layer is 1"
         yield Hit(message, ("clip_skip",), "write 1", set_to("clip_skip", 1))
+
+
+@rule(
+    "LL809",
+    "mixed-precision-as-switch",
+    "error",
+    reads=("mixed_precision",),
+    source="sd-scripts library/train_util.py",
+    sees="raw",
+)
+def mixed_precision_as_switch(view: View) -> Iterator[Hit]:
+    """`mixed_precision` is given as true or false.
+
+    What it does
+    Looks for a switch, or a number of bits, where one of three words stands.
+
+    Why is this bad
+    There are two kinds of mixed precision, and which one is right depends on the card.
+
+    Bad
+    ```json
+    {"mixed_precision": true}
+    ```
+
+    Good
+    ```json
+    {"mixed_precision": "bf16"}
+    ```
+    """
+    value = view.values.get("mixed_precision")
+    if value is False:
+        message = "mixed_precision is one of three words; off is no"
+        yield Hit(message, ("mixed_precision",), 'write "no"', set_to("mixed_precision", "no", safe=True))
+    elif value is True or (isinstance(value, int | float) and not isinstance(value, bool)):
+        message = "mixed_precision is no switch: there are fp16 and bf16"
+        remedy = 'write "bf16" on NVIDIA cards from Ampere (RTX 30) on, "fp16" on older ones, "no" on a CPU'
+        yield Hit(message, ("mixed_precision",), remedy, set_to("mixed_precision", "bf16"))

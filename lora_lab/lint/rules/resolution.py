@@ -8,7 +8,7 @@ from lora_lab.lint.rule import Hit, View, rule
 _BUCKETS = "sd-scripts library/train_util.py adjust_min_max_bucket_reso_by_steps"
 _USUAL = {
     "min_bucket_resolution": (256, 320),
-    "max_bucket_resolution": (1024, 960),
+    "max_bucket_resolution": (1024, 960, 2048),
     "bucket_reso_steps": (64,),
     "bucket_no_upscale": (False,),
 }
