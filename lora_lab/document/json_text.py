@@ -15,8 +15,7 @@ DEEPEST = 32
 """How deep lists and objects may be nested; a training config needs two levels."""
 
 MOST_PROBLEMS = 20
-"""After so many problems the text is something else than JSON, and more of them would help nobody."""
-
+"""After so many problems the text is something else than JSON."""
 _BLANK = re.compile(r"[\s\ufeff]+")
 _WORD = re.compile(r"""[^\s,:{}\[\]"'“”‘’]+""")
 _NESTED = re.compile(r"""[{}\[\]"]""")

@@ -27,7 +27,7 @@ HUNDREDS = {
     "5": {"steps", "saving"},
     "6": {"resolution", "augmentation"},
     "7": {"precision", "model_family"},
-    "8": {"misconceptions", "switches"},
+    "8": {"misread_numbers", "misread_switches", "misread_values"},
     "9": {"not_built"},
 }
 
