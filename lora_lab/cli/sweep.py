@@ -90,11 +90,12 @@ def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
 def _train_all(judged: "JudgedPlan", grid: "Grid", grid_path: Path, options: SweepOptions) -> int:
     """Train the runs of a plan that may be trained; return the exit code."""
     from lora_lab.cli.live import make_watch
+    from lora_lab.cli.train import built_in_trainer
     from lora_lab.tracking.recorder import Tracker
     from lora_lab.tracking.target import choose_target
 
     click.echo("starting the trainer ...")
-    train = options.train or _built_in_trainer()
+    train = options.train or built_in_trainer()
     target = choose_target(options.tracking_uri) if options.tracking else None
     folder = sweep_folder(judged, grid)
     jobs = _jobs(judged, grid)
@@ -173,16 +174,6 @@ class _CatchingUp:
         if outcome.reused:
             self._tracker.catch_up(outcome.folder)
         self._watch.ended(outcome)
-
-
-def _built_in_trainer() -> "Train":
-    """Import the trainer: seconds, so only when something is trained. Raises `Failure` where it is not installed."""
-    try:
-        from lora_lab.train.run import train_run
-    except ImportError as error:
-        what = f"training needs more than the linter: {error}"
-        raise Failure(what, "pip install 'lora-lab[train]'") from error
-    return train_run
 
 
 def sweep_folder(judged: "JudgedPlan", grid: "Grid") -> Path:

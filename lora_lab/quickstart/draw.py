@@ -82,8 +82,7 @@ def _heart(centre: Point, radius: float) -> list[Point]:
     return [
         (
             centre[0] + radius * math.sin(t) ** 3,
-            centre[1]
-            - radius * (13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)) / 16,
+            centre[1] - radius * (13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)) / 16,
         )
         for t in turns
     ]

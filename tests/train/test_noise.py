@@ -1,0 +1,75 @@
+"""The diffusion arithmetic against vectors that sd-scripts printed."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from lora_lab.train import loss, noise
+
+FACTS = json.loads((Path(__file__).parent / "facts" / "schedule.json").read_text())
+T = torch.tensor(FACTS["t"])
+ACP = noise.alphas_cumprod()
+
+
+def same(actual: torch.Tensor, expected: list[float]) -> None:
+    torch.testing.assert_close(actual, torch.tensor(expected), rtol=2e-5, atol=1e-7)
+
+
+def test_alphas_cumprod() -> None:
+    """The schedule of SD 1.x has sd-scripts' ᾱ at nine timesteps."""
+    same(ACP[T], FACTS["alphas_cumprod"])
+
+
+def test_snr() -> None:
+    """The signal-to-noise ratio is sd-scripts'."""
+    same(noise.snr(ACP, T), FACTS["snr"])
+
+
+@pytest.mark.parametrize(("v", "key"), [(False, "min_snr5_eps"), (True, "min_snr5_v")])
+def test_min_snr_weight(v: bool, key: str) -> None:
+    """Min-SNR weights with γ = 5 are sd-scripts' for noise and for velocity prediction."""
+    same(loss.min_snr_weight(noise.snr(ACP, T), 5.0, v), FACTS[key])
+
+
+def test_huber_threshold() -> None:
+    """The huber threshold follows sd-scripts' default `snr` schedule."""
+    same(loss.huber_threshold(ACP, T), FACTS["huber_c_snr_scale2"])
+
+
+def test_velocity() -> None:
+    """The velocity of x₀ = 1 with ε = 2 is sd-scripts'."""
+    ones = torch.ones(len(T), 1, 1, 1)
+    same(noise.target(ones, 2 * ones, ACP, T, True).flatten(), FACTS["velocity_x1_n2"])
+
+
+def test_noise_target_is_the_noise() -> None:
+    """Without v-prediction the target is the noise itself."""
+    drawn = torch.randn(len(T), 4, 2, 2)
+    assert noise.target(torch.zeros_like(drawn), drawn, ACP, T, False) is drawn
+
+
+def test_add_noise_keeps_variance() -> None:
+    """Unit latents with unit noise stay of unit variance at every timestep, as ᾱ + (1 − ᾱ) = 1."""
+    ones = torch.ones(len(T), 1, 1, 1)
+    signal = noise.add_noise(ones, torch.zeros_like(ones), ACP, T)
+    added = noise.add_noise(torch.zeros_like(ones), ones, ACP, T)
+    torch.testing.assert_close(signal**2 + added**2, ones)
+
+
+@pytest.mark.parametrize(
+    ("loss_type", "expected"),
+    [("l2", 9.0), ("l1", 3.0), ("smooth_l1", 2 * (9.25**0.5 - 0.5)), ("huber", 9.25**0.5 - 0.5)],
+)
+def test_elementwise(loss_type: str, expected: float) -> None:
+    """At a difference of 3 and a threshold of 0.5 each loss has the value that its formula gives by hand."""
+    shape = (1, 1, 1, 1)
+    value = loss.elementwise(loss_type, torch.full(shape, 3.0), torch.zeros(shape), torch.tensor([0.5]))
+    assert value.item() == pytest.approx(expected)
+
+
+def test_scaled_to_norm() -> None:
+    """A norm above the limit is brought down to it, one below is left alone."""
+    norms = torch.tensor([0.1, 1.0, 4.0])
+    torch.testing.assert_close(norms * loss.scaled_to_norm(norms, 2.0), torch.tensor([0.1, 1.0, 2.0]))
