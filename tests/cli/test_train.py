@@ -1,0 +1,146 @@
+"""`lora-lab train` on what people really give it: one clear line for what is wrong, nothing half-written."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import lora_lab
+from lora_lab.cli import main
+
+PACKAGED = Path(lora_lab.__file__).parent / "quickstart"
+
+Answer = tuple[int, str]
+Train = Callable[..., Answer]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with two of the quickstart's pictures."""
+    subset = tmp_path / "pictures" / "1_lumi"
+    subset.mkdir(parents=True)
+    for name in ("01.png", "01.txt", "02.png", "02.txt"):
+        shutil.copy(PACKAGED / "pictures" / "4_lumi" / name, subset)
+    return tmp_path
+
+
+@pytest.fixture
+def train(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Train:
+    """Return a function that trains a config of two steps with some values changed: exit code and all output."""
+
+    def run(text: str | None = None, **values: object) -> Answer:
+        config = {
+            "base_model": str(PACKAGED / "base"),
+            "img_folder": "pictures",
+            "output_folder": "out",
+            "mixed_precision": "no",
+            "train_resolution": 64,
+            "min_bucket_resolution": 64,
+            "max_bucket_resolution": 128,
+            "max_steps": 2,
+            **values,
+        }
+        (folder / "config.json").write_text(text if text is not None else json.dumps(config))
+        monkeypatch.setattr(sys, "argv", ["lora-lab", "train", str(folder / "config.json"), "--no-tracking"])
+        with pytest.raises(SystemExit) as left:
+            main()
+        said = capsys.readouterr()
+        return int(str(left.value.code)), said.out + said.err
+
+    return run
+
+
+def written(folder: Path) -> list[str]:
+    """Every file below the output folder but the log of events."""
+    return sorted(path.name for path in (folder / "out").rglob("*") if path.is_file() and path.name != "events.jsonl")
+
+
+def refused(answer: Answer, code: int, *words: str) -> None:
+    """The answer has that exit code and these words, and no traceback."""
+    assert answer[0] == code, answer[1]
+    assert "Traceback" not in answer[1]
+    for word in words:
+        assert word in answer[1]
+
+
+def test_trains(train: Train, folder: Path) -> None:
+    """A sound config leaves exactly a LoRA, and says where."""
+    code, said = train(change_output_name="lumi")
+    assert code == 0, said
+    assert str(folder / "out" / "lumi.safetensors") in said
+    assert written(folder) == ["lumi.safetensors"]
+
+
+def test_missing_config(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A config that is not there is named, with exit code 2."""
+    monkeypatch.setattr(sys, "argv", ["lora-lab", "train", "nowhere.json"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert "nowhere.json" in capsys.readouterr().err
+
+
+def test_broken_json(train: Train, folder: Path) -> None:
+    """A config cut off in the middle is told with its line, and nothing is trained."""
+    refused(train('{"base_model": "x", "img_fol'), 1, "config.json:1:", "nothing was trained")
+    assert written(folder) == []
+
+
+def test_missing_base(train: Train) -> None:
+    """A base model that is not there is found by lint."""
+    refused(train(base_model="nowhere"), 1, "nowhere", "nothing was trained")
+
+
+def test_base_that_is_no_model(train: Train, folder: Path) -> None:
+    """A folder without a model in it is not taken for one."""
+    (folder / "empty").mkdir()
+    refused(train(base_model="empty"), 1, "empty", "nothing was trained")
+
+
+def test_damaged_base(train: Train, folder: Path) -> None:
+    """A base whose weights are cut off is named before anything is trained."""
+    shutil.copytree(PACKAGED / "base", folder / "base")
+    weights = folder / "base" / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:10_000])
+    refused(train(base_model="base"), 2, str(folder / "base" / "unet"), "damaged")
+    assert written(folder) == []
+
+
+def test_empty_picture_folder(train: Train, folder: Path) -> None:
+    """A folder without pictures is told, with where pictures go."""
+    shutil.rmtree(folder / "pictures")
+    (folder / "pictures").mkdir()
+    refused(train(), 1, "pictures", "10_name")
+
+
+def test_picture_that_is_none(train: Train, folder: Path) -> None:
+    """A text file that is called .png is named, with what to do."""
+    (folder / "pictures" / "1_lumi" / "03.png").write_text("hello")
+    code, said = train()
+    assert code in (1, 2)
+    assert "03.png" in said
+    assert "Traceback" not in said
+    assert written(folder) == []
+
+
+def test_output_that_cannot_be_made(train: Train, folder: Path) -> None:
+    """An output folder whose place a file takes is told."""
+    (folder / "out").write_text("a file")
+    code, said = train()
+    assert code in (1, 2)
+    assert "out" in said
+    assert "Traceback" not in said
+
+
+def test_save_json_only(train: Train, folder: Path) -> None:
+    """`save_json_only` writes the effective config, every key in it, and trains nothing."""
+    code, said = train(save_json_only=True, save_json_folder="saved")
+    assert code == 0, said
+    (saved,) = (folder / "saved").glob("config-*.json")
+    values = json.loads(saved.read_text())
+    assert len(values) >= 65
+    assert values["max_steps"] == 2
+    assert not (folder / "out").exists()
