@@ -3,9 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-
-from torch import Tensor
+from dataclasses import dataclass
+from typing import Protocol
 
 from lora_lab.failure import Failure
 from lora_lab.tracking.events import Metrics
@@ -41,17 +40,14 @@ class PackData:
     persistent_workers: bool
 
 
-@dataclass
-class Journal:
-    """What the loop has seen of one member since the last look, and the latest of each number."""
+class Hook(Protocol):
+    """What happens beside training after `step` optimizer steps; `epoch` is 0 before the first."""
 
-    steps: list[tuple[int, Tensor, Tensor, dict[str, float]]] = field(default_factory=list)
-    latest: dict[str, float] = field(default_factory=dict)
-    epoch_losses: list[float] = field(default_factory=list)
+    def due(self, member: Member, step: int, epoch: int) -> bool:
+        """Whether there is anything to do, so that the losses are looked at first and no broken LoRA is saved."""
 
-
-Hook = Callable[[Member, int, int], None]
-"""Called with the member, the optimizer steps done and the epoch number (0 before the first)."""
+    def __call__(self, member: Member, step: int, epoch: int) -> None:
+        """Do it."""
 
 
 def train_pack(
@@ -62,17 +58,16 @@ def train_pack(
     hook: Hook,
     progress: Callable[[Progress], None],
 ) -> list[dict[str, float]]:
-    """Train all members from `first_step` (the steps already done) to the end of their plan; returns their last metrics.
+    """Train all members from `first_step` (the steps already done) to the end of their plan; return the last metrics.
 
     Raises Failure when a loss stops being a number.
     """
     plan = members[0].plan
-    journals = [Journal() for _ in members]
     validate_every = max(1, math.ceil(plan.epochs / MAX_VALIDATIONS))
     started, seen = time.monotonic(), 0
 
     if first_step == 0:
-        validate(session, members, journals, data.validation, 0)
+        validate(session, members, data.validation, 0)
         for member in members:
             hook(member, 0, 0)
 
@@ -80,24 +75,24 @@ def train_pack(
         done = first_step + step
         rates = [rates_of(member) for member in members]
         losses, norms = pack_step(session, members, batches)
-        for journal, loss, norm, rate in zip(journals, losses, norms, rates, strict=True):
-            journal.steps.append((done, loss, norm, rate))
+        for member, loss, norm, rate in zip(members, losses, norms, rates, strict=True):
+            member.journal.steps.append((done, loss, norm, rate))
         seen += sum(len(batch.weights) for batch in batches) // len(members)
 
         last, epoch_ends = done == plan.total_steps, done % plan.steps_per_epoch == 0
-        if done % LOG_EVERY == 0 or epoch_ends or last:
-            speed = seen / (time.monotonic() - started)
-            for member, journal in zip(members, journals, strict=True):
-                write_steps(member, journal, speed)
-            progress(Progress(done, plan.total_steps, journals[0].latest["loss"]))
         epoch = math.ceil(done / plan.steps_per_epoch)
+        if done % LOG_EVERY == 0 or epoch_ends or last or any(hook.due(member, done, epoch) for member in members):
+            speed = seen / (time.monotonic() - started)
+            for member in members:
+                write_steps(member, speed)
+            progress(Progress(done, plan.total_steps, members[0].journal.latest["loss"]))
         if last or (epoch_ends and epoch % validate_every == 0):
-            validate(session, members, journals, data.validation, done)
+            validate(session, members, data.validation, done)
         if epoch_ends or last:
-            judge(members, journals, done)
+            judge(members, done)
         for member in members:
             hook(member, done, epoch)
-    return [journal.latest for journal in journals]
+    return [dict(member.journal.latest) for member in members]
 
 
 def steps(data: PackData, accumulation: int, first_step: int, total: int) -> Iterator[list[PackBatch]]:
@@ -122,8 +117,9 @@ def rates_of(member: Member) -> dict[str, float]:
     return {f"lr/{group['label']}": float(group["lr"]) for group in member.optimizer.param_groups}
 
 
-def write_steps(member: Member, journal: Journal, images_per_second: float) -> None:
+def write_steps(member: Member, images_per_second: float) -> None:
     """Record every step since the last look. Raises Failure when a loss is no number."""
+    journal = member.journal
     now = time.time_ns() // 1_000_000
     for step, loss, norm, rates in journal.steps:
         value = loss.item()
@@ -141,26 +137,21 @@ def write_steps(member: Member, journal: Journal, images_per_second: float) -> N
     journal.steps.clear()
 
 
-def validate(
-    session: Session,
-    members: Sequence[Member],
-    journals: Sequence[Journal],
-    pictures: ValidationDataset | None,
-    step: int,
-) -> None:
+def validate(session: Session, members: Sequence[Member], pictures: ValidationDataset | None, step: int) -> None:
     """Record each member's validation loss, if there are held-out pictures."""
     if pictures is None:
         return
     now = time.time_ns() // 1_000_000
-    for member, journal, value in zip(members, journals, validation_losses(session, members, pictures), strict=True):
-        journal.latest["val_loss"] = value
+    for member, value in zip(members, validation_losses(session, members, pictures), strict=True):
+        member.journal.latest["val_loss"] = value
         member.record(Metrics(step=step, values={"val_loss": value}, time_ms=now))
 
 
-def judge(members: Sequence[Member], journals: Sequence[Journal], step: int) -> None:
+def judge(members: Sequence[Member], step: int) -> None:
     """Record the epoch's mean loss and tell each schedule the validation loss, or without one that mean."""
     now = time.time_ns() // 1_000_000
-    for member, journal in zip(members, journals, strict=True):
+    for member in members:
+        journal = member.journal
         mean = sum(journal.epoch_losses) / len(journal.epoch_losses)
         journal.epoch_losses.clear()
         journal.latest["epoch_loss"] = mean

@@ -4,10 +4,9 @@ The format is that of sd-scripts' `networks/lora.py` (save_weights) and `library
 (precalculate_safetensors_hashes).
 """
 
+import contextlib
 import hashlib
 import os
-import pickle
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from torch import Tensor
 from lora_lab.failure import Failure
 from lora_lab.train.pack import LoraWeights
 
+ALPHA_ROUNDING = 2**-8  # what a file in bf16 keeps of alpha
 SAVE_DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -43,10 +43,12 @@ def save_lora(path: Path, state: dict[str, Tensor], metadata: Mapping[str, str])
         with partial.open("rb+") as stream:
             os.fsync(stream.fileno())
         partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:  # a full disk is any of these
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise Failure(
-            f"{path} cannot be written: {error.strerror or error}", "free some space or choose another folder"
+            f"{path} cannot be written: {getattr(error, 'strerror', None) or error}",
+            "free some space or choose another folder",
         ) from error
 
 
@@ -73,20 +75,14 @@ def read_lora(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise Failure(f"lora_model_for_resume {path} does not exist", "correct the path, or set it to null")
     try:
+        state: object
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        safetensors.SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        zipfile.BadZipFile,
-    ) as error:
+    except Exception as error:  # both raise anything for a file that is not theirs
         raise Failure(f"{path} is not a LoRA file that can be read", "give a file that a trainer wrote") from error
-    if not any(key.endswith(".lora_down.weight") for key in state):
+    if not isinstance(state, Mapping) or not any(str(key).endswith(".lora_down.weight") for key in state):
         raise Failure(f"{path} holds no lora_down tensors", "give a LoRA in kohya's format")
     return dict(state)
 
@@ -95,9 +91,13 @@ def read_lora(path: Path) -> dict[str, Tensor]:
 def load_into(layers: Iterable[tuple[str, LoraWeights]], state: Mapping[str, Tensor], path: Path) -> None:
     """Copy a LoRA's tensors into an adapter.
 
-    Raises Failure when a layer is missing, or its rank or alpha is not the config's: a rank cannot change, and another
-    alpha would change the LoRA's strength unnoticed.
+    Raises Failure when its layers are not the adapter's, or its rank or alpha is not the config's: a rank cannot
+    change, and another alpha would change the LoRA's strength unnoticed.
     """
+    layers = list(layers)
+    unused = {str(key).partition(".")[0] for key in state} - {name for name, _ in layers}
+    if unused:
+        raise Failure(f"{path} also has {min(unused)}", "train the same parts as it (unet_only, text_only)")
     for name, weights in layers:
         try:
             down, up = state[f"{name}.lora_down.weight"], state[f"{name}.lora_up.weight"]
@@ -111,9 +111,11 @@ def load_into(layers: Iterable[tuple[str, LoraWeights]], state: Mapping[str, Ten
             raise Failure(
                 f"{path} has rank {rank}, the config net_dim {weights.options.rank}", f"set net_dim to {rank}"
             )
-        if abs(alpha - weights.options.alpha) > 1e-3 * abs(alpha):
+        if abs(alpha - weights.options.alpha) > ALPHA_ROUNDING * abs(alpha):
             raise Failure(
                 f"{path} has alpha {alpha:g}, the config {weights.options.alpha:g}", f"set alpha to {alpha:g}"
             )
+        if down.numel() != weights.down.numel() or up.numel() != weights.up.numel():
+            raise Failure(f"{path} has another width at {name}", "it belongs to another model family")
         weights.down.copy_(down.reshape(weights.down.shape))
         weights.up.copy_(up.reshape(weights.up.shape))

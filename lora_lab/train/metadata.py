@@ -57,7 +57,7 @@ def describe(
     values = {
         **_run(config, plan, progressed),
         **_model(config, family, base),
-        **_optimisation(config),
+        **_optimisation(config, plan),
         **_dataset(config, facts),
     }
     written = {key: _text(value) for key, value in values.items()}
@@ -113,7 +113,7 @@ def _model(config: TrainConfig, family: Family, base: Base) -> dict[str, object]
     }
 
 
-def _optimisation(config: TrainConfig) -> dict[str, object]:
+def _optimisation(config: TrainConfig, plan: StepPlan) -> dict[str, object]:
     name = optimizer_name(config)
     module, attribute, _ = CLASSES.get(name, (*name.rpartition(".")[::2], ""))
     given = ",".join(f"{key}={value}" for key, value in arguments(config.optimizer_args).items())
@@ -123,7 +123,7 @@ def _optimisation(config: TrainConfig) -> dict[str, object]:
         "ss_text_encoder_lr": learning_rate_of(config, "text_encoder"),
         "ss_optimizer": f"{module}.{attribute}" + (f"({given})" if given else ""),
         "ss_lr_scheduler": config.scheduler,
-        "ss_lr_warmup_steps": config.lr_warmup_steps if config.lr_warmup_steps is not None else config.warmup_lr_ratio,
+        "ss_lr_warmup_steps": plan.warmup_steps,
         "ss_max_grad_norm": config.max_grad_norm,
         "ss_gradient_accumulation_steps": config.gradient_acc_steps,
         "ss_gradient_checkpointing": config.gradient_checkpointing,

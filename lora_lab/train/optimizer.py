@@ -70,6 +70,8 @@ def optimizer_class(name: str) -> Callable[..., Optimizer]:
         raise Failure(
             f"optimizer_type {name}: {module} has no {attribute}", "use AdamW, or correct the name"
         ) from error
+    if not (isinstance(found, type) and issubclass(found, Optimizer)):
+        raise Failure(f"optimizer_type {name} is no optimizer", "use a listed name or a class of torch.optim")
     return found
 
 
@@ -108,6 +110,6 @@ def make_optimizer(groups: list[ParamGroup], config: TrainConfig) -> Optimizer:
 
 
 def clip_gradients(groups: list[ParamGroup], limit: float) -> torch.Tensor:
-    """Scale the gradients of one adapter so that their common norm is at most `limit` (0: leave them); returns the norm."""
+    """Scale one adapter's gradients so that their common norm is at most `limit` (0: leave them); return the norm."""
     params = [p for group in groups for p in group["params"]]
     return torch.nn.utils.clip_grad_norm_(params, limit or float("inf"))

@@ -34,7 +34,7 @@ class AdapterOptions:
 
 
 class LoraWeights(nn.Module):
-    """Down (rank, in) and up (out, rank) of one adapter at one layer, float32; 4-D with 1 × 1 kernels for a convolution.
+    """Down (rank, in) and up (out, rank) of one adapter at one layer, float32; for a convolution 4-D, kernels 1 × 1.
 
     Down starts Kaiming-uniform with a = √5, up at zero, as in sd-scripts' `LoRAModule`; the draw depends on the
     adapter's seed and the layer's name only.

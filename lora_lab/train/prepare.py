@@ -2,8 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,23 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from torch import nn
 
 from lora_lab.config import TrainConfig, effective_alpha, plan_steps
 from lora_lab.failure import Failure
 from lora_lab.tracking.events import Record
 from lora_lab.train import lora_file, optimizer, schedule
-from lora_lab.train.data import augment, batches, bucket, folder, latent_cache, tags
+from lora_lab.train.data import batches, bucket, folder, latent_cache, tags
 from lora_lab.train.data.batches import PackDataset, ValidationDataset
 from lora_lab.train.data.epochs import Arranged, arrange
 from lora_lab.train.data.folder import Picture
+from lora_lab.train.data.latent_cache import LatentId
 from lora_lab.train.data.split import split_validation
 from lora_lab.train.families.base import Base, Family
 from lora_lab.train.families.sd1 import SD1
 from lora_lab.train.loop import PackData
 from lora_lab.train.metadata import DatasetFacts
-from lora_lab.train.pack import AdapterOptions, Pack
+from lora_lab.train.pack import AdapterOptions
 from lora_lab.train.step import Member, Session, encode_pixels
 
 
@@ -47,7 +49,6 @@ def read_dataset(config: TrainConfig) -> Dataset:
     subsets = folder.scan(Path(config.img_folder), config.caption_extension)
     pictures = folder.pictures_of(subsets)
     training, held_out = split_validation(pictures, config.validation_split, config.validation_seed)
-    reg_subsets = ()
     regularisation: tuple[Picture, ...] = ()
     if config.reg_img_folder:
         reg_subsets = folder.scan(Path(config.reg_img_folder), config.caption_extension, is_reg=True)
@@ -89,7 +90,10 @@ def make_accelerator(mixed_precision: str) -> Any:
         )
     # accelerate keeps its settings in class attributes: without this the second run of a sweep could not differ
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(mixed_precision=mixed_precision)
+    try:
+        return Accelerator(mixed_precision=mixed_precision)
+    except ValueError as error:  # what accelerate says of a precision that the device lacks
+        raise Failure(f"mixed_precision {mixed_precision}: {error}", 'set "mixed_precision": "fp16" or "no"') from error
 
 
 @lru_cache(maxsize=1)
@@ -106,11 +110,18 @@ def family_of(config: TrainConfig) -> Family:
 _SD1 = SD1()
 
 
-def open_base(config: TrainConfig, accelerator: Any) -> tuple[Family, Base]:
-    """Load the config's base. Raises Failure when its prediction type is not the config's."""
+def open_base(configs: Sequence[TrainConfig], accelerator: Any) -> tuple[Family, Base]:
+    """Load the base of a pack's configs. Raises Failure when its prediction type or depth is not theirs."""
+    config = configs[0]
     family = family_of(config)
     vae = Path(config.vae) if config.vae else None
     base = load_base(family, Path(config.base_model), vae, config.mixed_precision, str(accelerator.device))
+    deepest = max(config.clip_skip for config in configs)
+    if deepest > base.text_layers:
+        raise Failure(
+            f"clip_skip {deepest} is beyond the {base.text_layers} layers of the text encoder of {base.path}",
+            "set clip_skip to 1 or 2",
+        )
     wanted = "v_prediction" if config.v_parameterization else "epsilon"
     if base.prediction_type != wanted:
         truth = "true" if base.prediction_type == "v_prediction" else "false"
@@ -122,42 +133,70 @@ def open_base(config: TrainConfig, accelerator: Any) -> tuple[Family, Base]:
 
 
 class Tokenize:
-    """(caption, limit) → token ids; a class, so that it can go to worker processes."""
+    """(caption, limit) → token ids; a class that holds no weights, so that it can go to worker processes."""
 
     def __init__(self, family: Family, base: Base) -> None:
-        self._family, self._tokenizer_of = family, base
+        nothing = nn.Module()
+        self._family = family
+        self._tokenizer_of = replace(base, unet=nothing, text_encoder=nothing, vae=nothing)
 
     def __call__(self, caption: str, limit: int) -> torch.Tensor:
         """Return int64 (chunks, 77)."""
         return self._family.tokenize(self._tokenizer_of, caption, limit)
 
 
-def make_data(config: TrainConfig, dataset: Dataset, session: Session, report: Callable[[str], None]) -> PackData:
-    """Encode the pictures where the config caches latents, and join everything into what the loop reads."""
-    options = [batches.from_config(config)]
+def make_data(
+    configs: Sequence[TrainConfig], dataset: Dataset, session: Session, report: Callable[[str], None]
+) -> PackData:
+    """Encode the pictures where the configs cache latents, and join everything into what the loop reads.
+
+    Held-out pictures are encoded in any case: what runs are compared by must not depend on how they train.
+    """
+    first, options = configs[0], [batches.from_config(config) for config in configs]
     tokenize = Tokenize(session.family, session.base)
-    latents = None
-    if config.cache_latents:
-        report("encoding pictures")
-        every = [dataset.training, *([dataset.validation] if dataset.validation else [])]
-        latents = fill_latents(config, every, session)
-    validation = dataset.validation
+    report("encoding pictures")
+    store = latent_cache.default_folder() if first.cache_latents_to_disk else None
+    mirrored = any(option.augment.flip for option in options)
+    latents = fill_latents(dataset.training, mirrored, store, session) if first.cache_latents else None
+    held_out = None
+    if dataset.validation:
+        known = fill_latents(dataset.validation, False, store, session)
+        held_out = ValidationDataset(dataset.validation, options, tokenize, known)
     return PackData(
         PackDataset(dataset.training, options, tokenize, latents),
-        ValidationDataset(validation, options, tokenize, latents) if validation else None,
+        held_out,
         dataset.training.batches_per_epoch,
-        config.num_workers,
-        config.persistent_workers,
+        first.num_workers,
+        first.persistent_workers,
     )
 
 
-def fill_latents(config: TrainConfig, every: Sequence[Arranged], session: Session) -> Any:
+def fill_latents(
+    data: Arranged, mirrored: bool, store: Path | None, session: Session
+) -> Mapping[LatentId, torch.Tensor]:
     """Return the latents of all pictures, from the cache or encoded now."""
-    mirrored = augment.from_config(config).flip
-    items = [item for data in every for item in latent_cache.items_of(data.pictures, data.placements, mirrored)]
-    store = latent_cache.default_folder() if config.cache_latents_to_disk else None
+    items = latent_cache.items_of(data.pictures, data.placements, mirrored)
     options = latent_cache.CacheOptions(vae_hash=session.base.vae_hash, folder=store)
     return latent_cache.fill(items, options, lambda pixels: encode_pixels(session.base, pixels)).latents
+
+
+SHARED_BY_A_PACK = (
+    *("base_model", "vae", "v2", "v_parameterization", "mixed_precision", "xformers", "gradient_checkpointing"),
+    *("img_folder", "reg_img_folder", "caption_extension", "validation_split", "validation_seed"),
+    *("train_resolution", "buckets", "min_bucket_resolution", "max_bucket_resolution"),
+    *("bucket_reso_steps", "bucket_no_upscale", "cache_latents", "cache_latents_to_disk"),
+    *("batch_size", "gradient_acc_steps", "num_epochs", "max_steps", "max_clip_token_length"),
+    *("num_workers", "persistent_workers"),
+)
+"""What the adapters of a pack have in common: the base, the pictures, the shape and the number of the batches."""
+
+
+def check_pack(configs: Sequence[TrainConfig]) -> None:
+    """Raise Failure when configs can't be trained as one pack."""
+    for key in SHARED_BY_A_PACK:
+        values = [getattr(config, key) for config in configs]
+        if any(value != values[0] for value in values):
+            raise Failure(f"runs with different {key} cannot be trained as one pack", "train them one after another")
 
 
 def add_member(session: Session, config: TrainConfig, key: int, data: PackData, place: tuple[Path, Record]) -> Member:
@@ -182,9 +221,20 @@ def add_member(session: Session, config: TrainConfig, key: int, data: PackData, 
         lora_file.load_into(layers, lora_file.read_lora(path), path)
     plan = plan_steps(config, data.batches_per_epoch)
     groups = optimizer.param_groups(layers, config)
-    own = session.accelerator.prepare_optimizer(optimizer.make_optimizer(groups, config), device_placement=False)
-    curve = schedule.make_schedule(own.optimizer, config, plan.total_steps, plan.warmup_steps)
-    return Member(key, config, plan, place[0], layers, groups, own, curve, place[1])
+    own = optimizer.make_optimizer(groups, config)
+    return Member(
+        key=key,
+        config=config,
+        plan=plan,
+        folder=place[0],
+        layers=layers,
+        groups=groups,
+        optimizer=own,
+        # its own: in a pack, one adapter's overflow must not change what another learns
+        scaler=torch.amp.GradScaler(session.device.type, enabled=config.mixed_precision == "fp16"),
+        schedule=schedule.make_schedule(own, config, plan.total_steps, plan.warmup_steps),
+        record=place[1],
+    )
 
 
 def prepare_models(session: Session, config: TrainConfig, warn: Callable[[str], None]) -> None:
@@ -195,15 +245,30 @@ def prepare_models(session: Session, config: TrainConfig, warn: Callable[[str], 
         model.train(config.gradient_checkpointing)  # transformers checkpoints in training mode only
     if config.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-        text_encoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    else:
+        _newer(text_encoder, "activation_checkpointing_enable", "gradient_checkpointing_enable")(
+            {"use_reentrant": False}
+        )
+    elif unet.is_gradient_checkpointing:
         unet.disable_gradient_checkpointing()
-        text_encoder.gradient_checkpointing_disable()
-    if config.xformers:
+        _newer(text_encoder, "activation_checkpointing_disable", "gradient_checkpointing_disable")()
+    _choose_attention(unet, config.xformers, warn)
+
+
+def _newer(model: Any, name: str, former: str) -> Callable[..., None]:
+    """Return a method under the name that transformers gave it in 5.x, else under its former one."""
+    return getattr(model, name, None) or getattr(model, former)
+
+
+def _choose_attention(unet: Any, xformers: bool, warn: Callable[[str], None]) -> None:
+    """Switch xformers' kernels on or, where an earlier run of the process had them on, off."""
+    in_use = any("XFormers" in type(processor).__name__ for processor in unet.attn_processors.values())
+    if xformers and not in_use:
         try:
             unet.enable_xformers_memory_efficient_attention()
         except (ValueError, ModuleNotFoundError, NotImplementedError, RuntimeError):
             warn("xformers does not run on this machine; PyTorch's own attention is used, which gives the same result")
+    elif in_use and not xformers:
+        unet.disable_xformers_memory_efficient_attention()
 
 
 def threads() -> int:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import transformers
 import lora_lab
 from lora_lab.config import TrainConfig, effective_alpha, sides
 from lora_lab.failure import Failure
-from lora_lab.tracking.events import DatasetUsed, Record, RunEnded, RunStarted
+from lora_lab.tracking.events import DatasetUsed, Record, RunEnded, RunStarted, Status
 from lora_lab.train import prepare
 from lora_lab.train.loop import PackData, Progress, train_pack
 from lora_lab.train.metadata import output_name
@@ -37,6 +37,16 @@ class RunResult:
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One adapter of a pack: its config (paths absolute), the folder for its files, and who hears its events."""
+
+    config: TrainConfig
+    folder: Path
+    record: Record
+    name: str = ""
+
+
 def train_run(
     config: TrainConfig, *, folder: Path, record: Record, progress: Callable[[Progress], None], name: str = ""
 ) -> RunResult:
@@ -44,56 +54,88 @@ def train_run(
 
     Raises Failure for what a user can mend; the run's end is recorded in every case.
     """
-    try:
-        result = _train(config, folder, record, progress, name)
-    except KeyboardInterrupt:
-        record(RunEnded(status="KILLED", message="interrupted"))
-        raise
-    except BaseException as error:
-        record(RunEnded(status="FAILED", message=str(error) or type(error).__name__))
-        raise
-    record(RunEnded(status="FINISHED"))
+    (result,) = train_runs([Run(config=config, folder=folder, record=record, name=name)], progress)
     return result
 
 
-def _train(
-    config: TrainConfig, folder: Path, record: Record, progress: Callable[[Progress], None], name: str
-) -> RunResult:
+def train_runs(runs: Sequence[Run], progress: Callable[[Progress], None]) -> list[RunResult]:
+    """Train runs as one pack; what one of them breaks ends all.
+
+    Raises Failure for what a user can mend; every run's end is recorded in every case.
+    """
+    try:
+        results = _train(runs, progress)
+    except KeyboardInterrupt:
+        _end(runs, "KILLED", "interrupted")
+        raise
+    except OSError as error:
+        failure = Failure(f"{error.filename or runs[0].folder}: {error.strerror or error}", "see to the disk or folder")
+        _end(runs, "FAILED", str(failure))
+        raise failure from error
+    except BaseException as error:
+        _end(runs, "FAILED", str(error) or type(error).__name__)
+        raise
+    _end(runs, "FINISHED", "")
+    return results
+
+
+def _end(runs: Sequence[Run], status: Status, message: str) -> None:
+    for run in runs:
+        run.record(RunEnded(status=status, message=message))
+
+
+def _train(runs: Sequence[Run], progress: Callable[[Progress], None]) -> list[RunResult]:
     started = time.time()
-    folder.mkdir(parents=True, exist_ok=True)
+    configs = [run.config for run in runs]
+    prepare.check_pack(configs)
+    for run in runs:
+        run.folder.mkdir(parents=True, exist_ok=True)
 
     def report(message: str) -> None:
         progress(Progress(0, 0, float("nan"), message))
 
     report("reading pictures")
-    dataset = prepare.read_dataset(config)
-    accelerator = prepare.make_accelerator(config.mixed_precision)
+    dataset = prepare.read_dataset(configs[0])
+    accelerator = prepare.make_accelerator(configs[0].mixed_precision)
     report("loading the base model")
-    family, base = prepare.open_base(config, accelerator)
+    family, base = prepare.open_base(configs, accelerator)
     pack = Pack(family.layers(base))
     try:
         session = Session(accelerator, family, base, pack)
-        prepare.prepare_models(session, config, report)
-        data = prepare.make_data(config, dataset, session, report)
-        member = prepare.add_member(session, config, 0, data, (folder, record))
-        tell_start(member, dataset, session, name)
-        done = 0
-        if config.load_previous_save_state:
-            done = _resume(member, session)
-        if config.tag_occurrence_txt_file:
-            write_tag_report(folder, config, dataset.training.pictures)
+        prepare.prepare_models(session, configs[0], report)
+        data = prepare.make_data(configs, dataset, session, report)
+        members = [
+            prepare.add_member(session, run.config, key, data, (run.folder, run.record)) for key, run in enumerate(runs)
+        ]
+        for run, member in zip(runs, members, strict=True):
+            tell_start(member, dataset, session, run.name)
+        done = _resume(members)
+        for member in members:
+            if member.config.tag_occurrence_txt_file:
+                write_tag_report(member.folder, member.config, dataset.training.pictures)
         saver = Saver(session, dataset.facts, started)
-        (metrics,) = train_pack(session, [member], data, done, saver, progress)
-        return RunResult(saver.final(member), metrics, member.plan.total_steps, time.time() - started)
+        metrics = train_pack(session, members, data, done, saver, progress)
+        return [
+            RunResult(saver.final(member), values, member.plan.total_steps, time.time() - started)
+            for member, values in zip(members, metrics, strict=True)
+        ]
     finally:
         pack.detach()
         with contextlib.suppress(Exception):
             accelerator.free_memory()
 
 
-def _resume(member: Member, session: Session) -> int:
+def _resume(members: Sequence[Member]) -> int:
+    """Load the states that the configs name; returns the steps done, which a pack has in common."""
+    steps = {_load(member) if member.config.load_previous_save_state else 0 for member in members}
+    if len(steps) > 1:
+        raise Failure("the states of a pack have done different numbers of steps", "train them one after another")
+    return steps.pop()
+
+
+def _load(member: Member) -> int:
     path = Path(str(member.config.load_previous_save_state))
-    done = load_state(path, session, member)
+    done = load_state(path, member)
     if done >= member.plan.total_steps:
         raise Failure(
             f"state {path} has done {done} steps, and the config plans {member.plan.total_steps}",
@@ -155,4 +197,4 @@ def _device_name(device: torch.device) -> str:
     )
 
 
-__all__ = ["PackData", "Progress", "RunResult", "train_run"]
+__all__ = ["PackData", "Progress", "Run", "RunResult", "train_run", "train_runs"]

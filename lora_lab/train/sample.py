@@ -1,6 +1,7 @@
 """Sample pictures drawn while training: the same prompts and first noise in every run, so that runs compare."""
 
 import importlib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from lora_lab.config import TrainConfig
 from lora_lab.failure import Failure
-from lora_lab.train.draws import normal
+from lora_lab.train.draws import normal, torch_draws
 from lora_lab.train.families.base import Base
+from lora_lab.train.noise import TRAIN_STEPS
 from lora_lab.train.step import Session
 
 SAMPLERS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -70,8 +72,10 @@ def parse_prompt(line: str, default: Prompt) -> Prompt:
             prompt = replace(prompt, **{name: kind(value.strip())})
         except ValueError as error:
             raise Failure(f"sample prompt {line!r}: --{letter} wants a number, not {value.strip()!r}") from error
-    if prompt.width % 8 or prompt.height % 8 or min(prompt.width, prompt.height) < 8 or prompt.steps < 1:
-        raise Failure(f"sample prompt {line!r}: sides must be multiples of 8, steps at least 1")
+    if prompt.width % 8 or prompt.height % 8 or min(prompt.width, prompt.height) < 8:
+        raise Failure(f"sample prompt {line!r}: sides must be multiples of 8")
+    if not (1 <= prompt.steps <= TRAIN_STEPS and math.isfinite(prompt.guidance)):
+        raise Failure(f"sample prompt {line!r}: --s must be 1 to {TRAIN_STEPS}, --l a finite number")
     return prompt
 
 
@@ -132,7 +136,7 @@ def _draw_one(session: Session, prompt: Prompt, number: int, config: TrainConfig
     seed = number if prompt.seed is None else prompt.seed
     shape = (1, 4, prompt.height // 8, prompt.width // 8)
     latents = normal(shape, seed, "sample").to(device) * scheduler.init_noise_sigma
-    draws = torch.Generator().manual_seed(seed)
+    draws = torch_draws(seed, "sample", "ancestral")
     extra = {"generator": draws} if "generator" in scheduler.step.__code__.co_varnames else {}
     for t in scheduler.timesteps:
         twice = scheduler.scale_model_input(torch.cat([latents, latents]), t)

@@ -1,9 +1,11 @@
 """What a run leaves on disk on its way: LoRA files, states, sample pictures, reports."""
 
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from lora_lab.config import TrainConfig, sides
 from lora_lab.tracking.events import Artifact, SamplePicture
@@ -23,16 +25,18 @@ class Saver:
         self._started_at = started_at
         self._prompts: dict[int, tuple[sample.Prompt, ...]] = {}
 
+    def due(self, member: Member, step: int, epoch: int) -> bool:
+        """Whether anything is saved or drawn after `step` optimizer steps."""
+        return any(_tasks(member, step, epoch))
+
     def __call__(self, member: Member, step: int, epoch: int) -> None:
         """Save and draw what is due after `step` optimizer steps; `epoch` counts from 1."""
-        config, plan = member.config, member.plan
-        last = step == plan.total_steps
-        epoch_ends = step > 0 and step % plan.steps_per_epoch == 0
-        if epoch_ends and not last and _due(epoch, config.save_every_n_epochs):
+        tasks = _tasks(member, step, epoch)
+        if tasks.epoch_file:
             self._save_epoch(member, step, epoch)
-        if step and not last and _due(step, config.save_every_n_steps):
-            self._save(member, f"{config.change_output_name or 'at'}-step{step:08d}", step, epoch)
-        if self._sample_due(config, step, epoch if epoch_ends else 0, last):
+        if tasks.step_file:
+            self._save(member, f"{member.config.change_output_name or 'at'}-step{step:08d}", step, epoch)
+        if tasks.pictures:
             self._draw(member, step)
 
     def final(self, member: Member) -> Path:
@@ -42,7 +46,7 @@ class Saver:
         path = self._write(member, name, plan.total_steps, plan.epochs)
         if member.config.save_state:
             target = member.folder / f"{name}-state"
-            state.save_state(target, self._session, member, plan.total_steps, plan.epochs)
+            state.save_state(target, member, plan.total_steps, plan.epochs)
         return path
 
     def _save_epoch(self, member: Member, step: int, epoch: int) -> None:
@@ -52,11 +56,12 @@ class Saver:
         if keep:
             old = epoch - keep * (member.config.save_every_n_epochs or 1)
             (member.folder / f"{name}-{old:06d}.{member.config.save_as}").unlink(missing_ok=True)
+            shutil.rmtree(member.folder / f"{name}-{old:06d}-state", ignore_errors=True)
 
     def _save(self, member: Member, name: str, step: int, epoch: int) -> None:
         self._write(member, name, step, epoch)
         if member.config.save_state:
-            state.save_state(member.folder / f"{name}-state", self._session, member, step, epoch)
+            state.save_state(member.folder / f"{name}-state", member, step, epoch)
 
     def _write(self, member: Member, name: str, step: int, epoch: int) -> Path:
         config, session = member.config, self._session
@@ -69,15 +74,6 @@ class Saver:
         member.record(Artifact(path=path, folder="lora"))
         return path
 
-    def _sample_due(self, config: TrainConfig, step: int, epoch: int, last: bool) -> bool:
-        if not (config.sample_every_n_epochs or config.sample_every_n_steps):
-            return False
-        if step == 0 or last:  # what the base draws by itself, and what the finished LoRA makes of it
-            return True
-        if config.sample_every_n_epochs:
-            return epoch > 0 and _due(epoch, config.sample_every_n_epochs)
-        return _due(step, config.sample_every_n_steps)
-
     def _draw(self, member: Member, step: int) -> None:
         config = member.config
         if member.key not in self._prompts:
@@ -89,6 +85,34 @@ class Saver:
             path = member.folder / "sample" / f"{output_name(config)}_{step:06d}_{number:02d}.png"
             sample.save_picture(picture, path)
             member.record(SamplePicture(step=step, key=f"sample_{number:02d}", path=path))
+
+
+class _Tasks(NamedTuple):
+    epoch_file: bool
+    step_file: bool
+    pictures: bool
+
+
+def _tasks(member: Member, step: int, epoch: int) -> _Tasks:
+    """What is due after `step` steps; the finished LoRA is written by `final`."""
+    config, plan = member.config, member.plan
+    last = step == plan.total_steps
+    epoch_ends = step > 0 and step % plan.steps_per_epoch == 0
+    return _Tasks(
+        epoch_file=epoch_ends and not last and _due(epoch, config.save_every_n_epochs),
+        step_file=step > 0 and not last and _due(step, config.save_every_n_steps),
+        pictures=_pictures_due(config, step, epoch if epoch_ends else 0, last),
+    )
+
+
+def _pictures_due(config: TrainConfig, step: int, epoch: int, last: bool) -> bool:
+    if not (config.sample_every_n_epochs or config.sample_every_n_steps):
+        return False
+    if step == 0 or last:  # what the base draws by itself, and what the finished LoRA makes of it
+        return True
+    if config.sample_every_n_epochs:
+        return epoch > 0 and _due(epoch, config.sample_every_n_epochs)
+    return _due(step, config.sample_every_n_steps)
 
 
 def _due(count: int, every: int | None) -> bool:

@@ -5,28 +5,30 @@ Randomness has no state (see `draws`), so weights, optimizer, schedule and the s
 
 import json
 import os
-import pickle
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lora_lab.config import effective_alpha
 from lora_lab.failure import Failure
-from lora_lab.train.step import Member, Session
+from lora_lab.train.optimizer import optimizer_name
+from lora_lab.train.step import Member
 
 
-def save_state(path: Path, session: Session, member: Member, step: int, epoch: int) -> None:
+def save_state(path: Path, member: Member, step: int, epoch: int) -> None:
     """Write the state of one adapter after `step` optimizer steps; the folder appears whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    scaler = session.accelerator.scaler
     state = {
+        "made_by": _made_by(member),
         "weights": {name: {"down": w.down.detach().cpu(), "up": w.up.detach().cpu()} for name, w in member.layers},
         "optimizer": member.optimizer.state_dict(),
         "schedule": member.schedule.state_dict(),
-        "scaler": scaler.state_dict() if scaler is not None else None,
+        "scaler": member.scaler.state_dict(),
+        "journal": {"latest": member.journal.latest, "epoch_losses": member.journal.epoch_losses},
     }
     with (partial / "training.pt").open("wb") as stream:
         torch.save(state, stream)
@@ -34,14 +36,26 @@ def save_state(path: Path, session: Session, member: Member, step: int, epoch: i
         os.fsync(stream.fileno())
     (partial / "train_state.json").write_text(json.dumps({"current_epoch": epoch, "current_step": step}))
     old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
     if path.exists():
         path.rename(old)
     partial.rename(path)
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _made_by(member: Member) -> dict[str, object]:
+    """What must be the same where a state goes on: with anything else it would load, and train something else."""
+    config = member.config
+    return {
+        "net_dim": config.net_dim,
+        "alpha": effective_alpha(config),
+        "optimizer_type": optimizer_name(config),
+        "scheduler": config.scheduler,
+    }
+
+
 @torch.no_grad()
-def load_state(path: Path, session: Session, member: Member) -> int:
+def load_state(path: Path, member: Member) -> int:
     """Put an adapter into the state of a folder; returns the optimizer steps done. No code in the files runs.
 
     Raises Failure when the folder is no state of lora_lab or belongs to another network or optimizer.
@@ -51,12 +65,15 @@ def load_state(path: Path, session: Session, member: Member) -> int:
     own = dict(member.layers)
     if weights.keys() != own.keys():
         raise Failure(f"state {path} adapts other layers than this config", "continue with the parts it was saved with")
+    for key, value in _made_by(member).items():
+        if state["made_by"][key] != value:
+            before = state["made_by"][key]
+            raise Failure(
+                f"state {path} was made with {key} {before}, the config has {value}", f"set {key} to {before}"
+            )
     for name, saved in weights.items():
         if saved["down"].shape != own[name].down.shape:
-            raise Failure(
-                f"state {path} has rank {saved['down'].shape[0]}, the config net_dim {member.config.net_dim}",
-                f"set net_dim to {saved['down'].shape[0]}",
-            )
+            raise Failure(f"state {path} belongs to another base model", "continue with the base it was trained on")
         own[name].down.copy_(saved["down"])
         own[name].up.copy_(saved["up"])
     try:
@@ -66,8 +83,10 @@ def load_state(path: Path, session: Session, member: Member) -> int:
         raise Failure(
             f"state {path} belongs to another optimizer or scheduler", "continue with the same ones"
         ) from error
-    if state["scaler"] and session.accelerator.scaler is not None:
-        session.accelerator.scaler.load_state_dict(state["scaler"])
+    if state["scaler"] and member.scaler.is_enabled():
+        member.scaler.load_state_dict(state["scaler"])
+    member.journal.latest.update(state["journal"]["latest"])
+    member.journal.epoch_losses[:] = state["journal"]["epoch_losses"]
     return step
 
 
@@ -77,17 +96,8 @@ def _read(path: Path) -> tuple[dict[str, Any], int]:
     try:
         state = torch.load(path / "training.pt", map_location="cpu", weights_only=True)
         step = int(json.loads((path / "train_state.json").read_text())["current_step"])
-        assert {"weights", "optimizer", "schedule", "scaler"} <= state.keys()
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AssertionError,
-        RuntimeError,
-        EOFError,
-        pickle.UnpicklingError,
-    ) as error:
+        assert {"made_by", "weights", "optimizer", "schedule", "scaler", "journal"} <= state.keys()
+    except Exception as error:  # torch.load raises anything for a file that is not its own
         raise Failure(
             f"state {path} is damaged or not of lora_lab", "start without load_previous_save_state"
         ) from error

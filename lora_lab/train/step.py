@@ -1,12 +1,13 @@
 """One training step of a pack: losses, gradients, and the optimizers' moves."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lora_lab.config import StepPlan, TrainConfig
 from lora_lab.tracking.events import Record
@@ -34,7 +35,16 @@ class Session:
         return self.base.alphas_cumprod.device
 
 
-@dataclass(frozen=True)
+@dataclass
+class Journal:
+    """What the loop has seen of one member: steps since the last look, losses of this epoch, the latest numbers."""
+
+    steps: list[tuple[int, Tensor, Tensor, dict[str, float]]] = field(default_factory=list)
+    latest: dict[str, float] = field(default_factory=dict)
+    epoch_losses: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Member:
     """One adapter of a pack with everything that is its own."""
 
@@ -44,9 +54,11 @@ class Member:
     folder: Path
     layers: list[tuple[str, LoraWeights]]
     groups: list[ParamGroup]
-    optimizer: Any
+    optimizer: Optimizer
+    scaler: torch.amp.GradScaler
     schedule: Schedule
     record: Record
+    journal: Journal = field(default_factory=Journal)
 
     @property
     def trains_text_encoder(self) -> bool:
@@ -60,16 +72,18 @@ def pack_step(session: Session, members: Sequence[Member], batches: Sequence[Pac
     for batch in batches:
         with session.pack.serving(*(m.key for m in members), step=batch.index, training=True):
             losses = pack_losses(session, members, batch) / len(batches)
-            session.accelerator.backward(losses.sum())  # the members share no parameter, so their gradients do not mix
+            scaled = [member.scaler.scale(part) for member, part in zip(members, losses, strict=True)]
+            torch.stack(scaled).sum().backward()  # the members share no parameter, so their gradients do not mix
         total += losses.detach()
-    norms = [_move(session, member) for member in members]
+    norms = [_move(member) for member in members]
     return total, norms
 
 
-def _move(session: Session, member: Member) -> Tensor:
-    session.accelerator.unscale_gradients(member.optimizer)
+def _move(member: Member) -> Tensor:
+    member.scaler.unscale_(member.optimizer)
     norm = clip_gradients(member.groups, member.config.max_grad_norm)
-    member.optimizer.step()
+    member.scaler.step(member.optimizer)  # with fp16, leaves the weights alone where a gradient overflowed
+    member.scaler.update()
     member.optimizer.zero_grad()
     member.schedule.advance()
     if member.config.scale_weight_norms:
@@ -99,21 +113,26 @@ def pack_losses(session: Session, members: Sequence[Member], batch: PackBatch) -
     with session.accelerator.autocast():
         text = encode(session, members, batch.token_ids)
         predicted = session.family.predict(session.base, noisy, t, text)
-    weights = batch.weights.to(clean.device)
-    return torch.stack(
-        [
-            _loss_of(m.config, acp, *(whole.chunk(parts)[place] for whole in (predicted, clean, noises, t, weights)))
-            for place, m in enumerate(members)
-        ]
-    )
+    whole = (predicted, clean, noises, t, batch.weights.to(clean.device))
+    split = zip(*(tensor.chunk(parts) for tensor in whole), strict=True)
+    return torch.stack([_loss_of(m.config, acp, _Part(*part)) for m, part in zip(members, split, strict=True)])
 
 
-def _loss_of(
-    config: TrainConfig, acp: Tensor, predicted: Tensor, clean: Tensor, noises: Tensor, t: Tensor, weights: Tensor
-) -> Tensor:  # the seven things a loss is made of
-    wanted = noise.target(clean, noises, acp, t, config.v_parameterization)
-    threshold = loss.huber_threshold(acp, t)
-    per_picture = loss.elementwise(config.loss_type, predicted, wanted, threshold).mean(dim=(1, 2, 3)) * weights
+class _Part(NamedTuple):
+    """One member's part of the batch."""
+
+    predicted: Tensor
+    clean: Tensor
+    noises: Tensor
+    t: Tensor
+    weights: Tensor  # of the pictures
+
+
+def _loss_of(config: TrainConfig, acp: Tensor, part: _Part) -> Tensor:
+    t = part.t
+    wanted = noise.target(part.clean, part.noises, acp, t, config.v_parameterization)
+    errors = loss.elementwise(config.loss_type, part.predicted, wanted, loss.huber_threshold(acp, t))
+    per_picture = errors.mean(dim=(1, 2, 3)) * part.weights
     if config.min_snr_gamma:
         per_picture = per_picture * loss.min_snr_weight(
             noise.snr(acp, t), config.min_snr_gamma, config.v_parameterization

@@ -11,7 +11,7 @@ import torch
 from lora_lab.train import noise
 from lora_lab.train.data.batches import PackBatch, ValidationDataset
 from lora_lab.train.draws import normal
-from lora_lab.train.step import Member, Session, encode, encode_pixels
+from lora_lab.train.step import Member, Session, encode
 
 TIMESTEPS = (62, 187, 312, 437, 562, 687, 812, 937)
 """The middles of eight equal parts of the schedule."""
@@ -33,12 +33,8 @@ def validation_losses(session: Session, members: Sequence[Member], pictures: Val
 def _batch_losses(session: Session, members: Sequence[Member], batch: PackBatch) -> torch.Tensor:
     """Sum over pictures and timesteps of the mean squared error, float64 (K,)."""
     base = session.base
-    if batch.latents is not None:
-        clean = batch.latents.to(session.device)
-    else:
-        assert batch.pixels is not None
-        clean = encode_pixels(base, batch.pixels)[0]
-    clean = clean * base.scaling_factor
+    assert batch.latents is not None  # held-out pictures are always encoded beforehand
+    clean = batch.latents.to(session.device) * base.scaling_factor
     totals = torch.zeros(len(members), dtype=torch.float64)
     with session.accelerator.autocast():
         text = encode(session, members, batch.token_ids)

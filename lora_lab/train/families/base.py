@@ -20,6 +20,7 @@ class Base:
     tokenizer: Any
     alphas_cumprod: Tensor  # float32 (1000,)
     scaling_factor: float
+    text_layers: int
     prediction_type: str
     hash: str
     vae_hash: str
@@ -42,6 +43,9 @@ class Family(Protocol):
     name: str
     base_model_version: str  # `ss_base_model_version` of a LoRA trained on it
     architecture: str  # `modelspec.architecture`
+
+    def __hash__(self) -> int:
+        """Families are keys of the cache of loaded bases."""
 
     def load(self, path: Path, vae: Path | None, precision: str, device: str) -> Base:
         """Load the parts, frozen. Raises Failure when the folder is not such a model."""

@@ -1,7 +1,9 @@
 """Stable Diffusion 1.x from a diffusers folder: CLIP ViT-L text encoder, U-Net, VAE."""
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +38,16 @@ class SD1:
 
         schedule = read_schedule(path)
         dtype = DTYPES[precision]
-        unet = _load(UNet2DConditionModel, path / "unet", dtype)
-        text_encoder = _load(CLIPTextModel, path / "text_encoder", dtype)
-        encoder = _load(AutoencoderKL, vae_folder(path, vae), torch.float32)
-        tokenizer = CLIPTokenizer.from_pretrained(path / "tokenizer", local_files_only=True)
+        unet = _load_model(UNet2DConditionModel, path / "unet", dtype)
+        text_encoder = _load_model(CLIPTextModel, path / "text_encoder", dtype)
+        encoder = _load_model(AutoencoderKL, vae_folder(path, vae), torch.float32)
+        if text_encoder.config.hidden_size != unet.config.cross_attention_dim:
+            raise Failure(
+                f"{path / 'text_encoder'} gives states of width {text_encoder.config.hidden_size}, "
+                f"the U-Net wants {unet.config.cross_attention_dim}",
+                "the folder mixes two models; copy it anew",
+            )
+        tokenizer = _load(CLIPTokenizer, path / "tokenizer")
         if tokenizer.model_max_length != 77 or len(tokenizer) != text_encoder.config.vocab_size:
             raise Failure(
                 f"{path / 'tokenizer'} does not fit its text encoder", "the folder is incomplete; copy it anew"
@@ -55,6 +63,7 @@ class SD1:
             tokenizer=tokenizer,
             alphas_cumprod=alphas_cumprod(schedule["beta_start"], schedule["beta_end"]).to(device),
             scaling_factor=encoder.config.scaling_factor,
+            text_layers=text_encoder.config.num_hidden_layers,
             prediction_type=schedule.get("prediction_type", "epsilon"),
             hash=hash_weights(path / "unet", path / "text_encoder"),
             vae_hash=hash_weights(vae_folder(path, vae)),
@@ -139,13 +148,39 @@ def hash_weights(*folders: Path) -> str:
     return digest.hexdigest()
 
 
-def _load(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+def _load_model(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """Load a model; what its files lack is a Failure, where the libraries would go on with random numbers."""
     key = "dtype" if kind.__module__.startswith("transformers") else "torch_dtype"
+    model, told = _load(kind, folder, output_loading_info=True, **{key: dtype})
+    wrong = [*told["missing_keys"], *told["mismatched_keys"]]
+    if wrong:
+        raise Failure(f"{folder} has no fitting weights for {wrong[0]}", "the model folder is damaged; copy it anew")
+    return model
+
+
+def _load(kind: Any, folder: Path, **options: Any) -> Any:
     try:
-        return kind.from_pretrained(folder, local_files_only=True, **{key: dtype})
+        with _no_bars():
+            return kind.from_pretrained(folder, local_files_only=True, **options)
     except Exception as error:  # the libraries raise anything here, from OSError to KeyError
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise Failure(f"{folder} cannot be loaded: {line}", "the model folder is damaged; copy it anew") from error
+
+
+@contextlib.contextmanager
+def _no_bars() -> Iterator[None]:
+    """Within: the libraries draw no progress bars over ours."""
+    from diffusers.utils import logging as diffusers_logging  # noqa: PLC0415  # as above
+    from transformers.utils import logging as transformers_logging  # noqa: PLC0415
+
+    shown = [log for log in (diffusers_logging, transformers_logging) if log.is_progress_bar_enabled()]
+    for log in shown:
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log in shown:
+            log.enable_progress_bar()
 
 
 def _targets(model: nn.Module, kinds: tuple[str, ...], prefix: str) -> dict[str, tuple[nn.Module, str]]:
