@@ -1,6 +1,6 @@
 """Runs every rule over one config."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from lora_lab.lint.disk import Disk
 from lora_lab.lint.finding import Finding, Severity
 from lora_lab.lint.register import RULES
 from lora_lab.lint.rule import Hit, Rule, View
+from lora_lab.lint.suppression import split, suppressions
 
 FORM = frozenset({"LL002", "LL003", "LL004", "LL005", "LL011"})
 """Findings about one value's form, which a rule that knows what was meant says better."""
@@ -20,6 +21,8 @@ OF_ANY_FILE = frozenset({"LL001", "LL007", "LL009"})
 
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 _RAW = frozenset(rule.code for rule in RULES if rule.sees == "raw")
+_FIRST = tuple(rule for rule in RULES if rule.sees != "outcome")
+_LAST = tuple(rule for rule in RULES if rule.sees == "outcome")
 _NOWHERE = Span(0, 0, 1, 1)
 
 
@@ -60,16 +63,26 @@ def _lint(own: Document, disk: Disk | None) -> LintResult:
     view = View(checked.config, document.values, given, checked.problems, document, disk, failure)
     unusable = checked.invalid | {problem.key for problem in checked.problems if problem.kind == "missing"}
     found: list[Finding] = []
-    for rule in RULES:
-        if rule.sees == "disk" and disk is None:
-            continue
-        if rule.sees == "raw" or unusable.isdisjoint(rule.reads):
-            found.extend(_findings(rule, view))
+    ran = [rule for rule in _FIRST if _can_run(rule, unusable, disk)]
+    for rule in ran:
+        found.extend(_findings(rule, view))
     if any(finding.code == "LL009" for finding in found):
         found = [finding for finding in found if finding.code in OF_ANY_FILE]
     explained = {finding.keys[0] for finding in found if finding.code in _RAW}
-    kept = tuple(f for f in found if not (f.code in FORM and explained.intersection(f.keys)))
-    return LintResult(document, checked.config, kept, not any(f.severity == "error" for f in kept))
+    kept = [f for f in found if not (f.code in FORM and explained.intersection(f.keys))]
+    asked = tuple(suppressions(own))
+    if asked:
+        kept, idle = split(kept, asked, RULES, {rule.code for rule in ran})
+        view = view._replace(document=own, idle=tuple(idle))
+        kept.extend(finding for rule in _LAST for finding in _findings(rule, view))
+    return LintResult(document, checked.config, tuple(kept), not any(f.severity == "error" for f in kept))
+
+
+def _can_run(rule: Rule, unusable: Set[str], disk: Disk | None) -> bool:
+    """Say whether a rule has what it needs: the disk, or valid values."""
+    if rule.sees == "disk" and disk is None:
+        return False
+    return rule.sees == "raw" or unusable.isdisjoint(rule.reads)
 
 
 def _findings(rule: Rule, view: View) -> Iterator[Finding]:

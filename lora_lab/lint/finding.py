@@ -12,10 +12,13 @@ documented harm. info: worth knowing."""
 
 @dataclass(frozen=True)
 class Edit:
-    """One change of a config: a key gets a value, goes away, or gets another name (`value` is the new name)."""
+    """One change of a config: a key gets a value, goes away, or gets another name (`value` is the new name).
+
+    `deduplicate` removes its earlier settings, `respell` writes key and value as JSON does.
+    """
 
     key: str
-    action: Literal["set", "remove", "rename"]
+    action: Literal["set", "remove", "rename", "deduplicate", "respell"]
     value: object = None
 
 

@@ -1,7 +1,7 @@
 """Keys of other tools: which ask for nothing, and which program a file was written for."""
 
-COMMENT_KEYS = ("$", "//", "#", "_comment")
-"""How keys begin that are notes to people or editors (`$schema`) and no settings."""
+COMMENT_KEYS = ("$", "//", "#", "_comment", "lora_lab:")
+"""How keys begin that are notes to people or editors (`$schema`) or the linter and no settings."""
 
 LATER_EASY = frozenset(
     [

@@ -22,6 +22,7 @@ from lora_lab.lint.rules import (
     saving,
     schedule,
     steps,
+    suppressions,
     text,
 )
 from lora_lab.lint.rules.not_built import NOT_BUILT
@@ -38,6 +39,8 @@ RULES: tuple[Rule, ...] = (
     text.not_a_training_config,
     text.loaded_file_unreadable,
     fields.empty_value,
+    suppressions.suppression_without_reason,
+    suppressions.suppression_without_effect,
     files.base_model_not_found,
     files.base_model_is_no_model,
     folders.image_folder_not_found,

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from lora_lab.config import FieldProblem, TrainConfig
 from lora_lab.document import Document, Span
@@ -10,9 +10,13 @@ from lora_lab.failure import Failure
 from lora_lab.lint.disk import Disk
 from lora_lab.lint.finding import Fix, Severity
 
-Sees = Literal["config", "disk", "raw"]
+if TYPE_CHECKING:
+    from lora_lab.lint.suppression import Idle
+
+Sees = Literal["config", "disk", "raw", "outcome"]
 """`config`: only valid values. `disk`: also the file system, so the rule is silent where that is not to be looked at.
-`raw`: the values as written, even invalid ones; its hits take the place of the findings about the same value's form."""
+`raw`: the values as written, even invalid ones; its hits take the place of the findings about the same value's form.
+`outcome`: what all the others found, and what the file asks not to be told of it."""
 
 
 class View(NamedTuple):
@@ -25,6 +29,7 @@ class View(NamedTuple):
     document: Document
     disk_view: Disk | None
     load_failure: Failure | None
+    idle: tuple["Idle", ...] = ()  # suppressions without effect, for rules that see the outcome
 
     @property
     def disk(self) -> Disk:
@@ -60,6 +65,7 @@ class Rule(NamedTuple):
     sees: Sees
     check: Check
     page: str
+    idle: tuple[str, ...] = ()  # keys whose value changes nothing where this fires, so that a safe fix may change it
 
     @property
     def sections(self) -> dict[str, str]:
@@ -83,7 +89,7 @@ def page_sections(page: str) -> dict[str, str]:
     return {heading: "\n".join(lines).strip() for heading, lines in parts.items()}
 
 
-def rule(
+def rule(  # noqa: PLR0913 -- each keyword is one fact about a rule
     code: str,
     name: str,
     severity: Severity,
@@ -91,10 +97,11 @@ def rule(
     reads: tuple[str, ...],
     source: str,
     sees: Sees = "config",
+    idle: tuple[str, ...] = (),
 ) -> Callable[[Check], Rule]:
     """Make a rule of a check. It is known to the engine only once it stands in the register."""
 
     def made(check: Check) -> Rule:
-        return Rule(code, name, severity, reads, source, sees, check, check.__doc__ or "")
+        return Rule(code, name, severity, reads, source, sees, check, check.__doc__ or "", idle)
 
     return made

@@ -53,6 +53,7 @@ def caption_extension_without_dot(view: View) -> Iterator[Hit]:
     "warning",
     reads=("keep_tokens", "shuffle_captions", "caption_tag_dropout_rate"),
     source=_PROCESS,
+    idle=("keep_tokens",),
 )
 def keep_tokens_without_effect(view: View) -> Iterator[Hit]:
     """Tags are kept in place, but nothing would move or drop them.
@@ -173,6 +174,7 @@ def all_tags_dropped(view: View) -> Iterator[Hit]:
     "warning",
     reads=("caption_dropout_every_n_epochs", "num_epochs", "max_steps"),
     source=_PROCESS,
+    idle=("caption_dropout_every_n_epochs",),
 )
 def caption_dropout_never(view: View) -> Iterator[Hit]:
     """The epoch whose captions are to be empty never comes.
@@ -232,6 +234,7 @@ def caption_dropout_high(view: View) -> Iterator[Hit]:
     "info",
     reads=("tag_occurrence_txt_file", "sort_tag_occurrence_alphabetically"),
     source="LoRA_Easy_Training_Scripts d14b240 get_occurrence_of_tags",
+    idle=("sort_tag_occurrence_alphabetically",),
 )
 def report_order_without_report(view: View) -> Iterator[Hit]:
     """The tag report is to be sorted, but none is written.

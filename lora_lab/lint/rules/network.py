@@ -38,7 +38,14 @@ def rank_above_layer_width(view: View) -> Iterator[Hit]:
         yield Hit(message, ("net_dim",), "8 to 128 is what people use; keep alpha/net_dim when changing it")
 
 
-@rule("LL302", "alpha-zero", "info", reads=("alpha", "net_dim"), source="sd-scripts networks/lora.py LoRAModule")
+@rule(
+    "LL302",
+    "alpha-zero",
+    "info",
+    reads=("alpha", "net_dim"),
+    source="sd-scripts networks/lora.py LoRAModule",
+    idle=("alpha",),
+)
 def alpha_zero(view: View) -> Iterator[Hit]:
     """Alpha is 0, which means as large as the rank.
 
@@ -169,6 +176,7 @@ def nothing_to_train(view: View) -> Iterator[Hit]:
     "warning",
     reads=("unet_only", "text_only", "unet_lr", "text_encoder_lr"),
     source="sd-scripts train_network.py",
+    idle=("text_encoder_lr", "unet_lr"),
 )
 def learning_rate_of_frozen_part(view: View) -> Iterator[Hit]:
     """A part that is not trained has a learning rate.
@@ -229,6 +237,7 @@ def text_encoder_alone(view: View) -> Iterator[Hit]:
     "warning",
     reads=("lora_model_for_resume", "load_previous_save_state"),
     source="sd-scripts train_network.py train",
+    idle=("lora_model_for_resume",),
 )
 def two_starting_points(view: View) -> Iterator[Hit]:
     """The run starts from a LoRA file and from a saved state.

@@ -166,6 +166,7 @@ def text_encoder_faster_than_unet(view: View) -> Iterator[Hit]:
     "info",
     reads=("learning_rate", "unet_lr", "text_encoder_lr"),
     source="sd-scripts networks/lora.py",
+    idle=("learning_rate",),
 )
 def learning_rate_without_effect(view: View) -> Iterator[Hit]:
     """`learning_rate` has no effect, because both parts have their own.

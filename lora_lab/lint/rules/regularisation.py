@@ -89,6 +89,7 @@ def regularisation_is_training_data(view: View) -> Iterator[Hit]:
     "info",
     reads=("prior_loss_weight", "reg_img_folder"),
     source="sd-scripts library/train_util.py",
+    idle=("prior_loss_weight",),
 )
 def weight_without_regularisation(view: View) -> Iterator[Hit]:
     """A weight for regularisation pictures is set, and there are none.

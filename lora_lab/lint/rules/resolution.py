@@ -199,6 +199,7 @@ def resolution_off_grid(view: View) -> Iterator[Hit]:
     "warning",
     reads=("buckets", *_USUAL),
     source="sd-scripts library/train_util.py",
+    idle=("min_bucket_resolution", "max_bucket_resolution", "bucket_reso_steps", "bucket_no_upscale"),
 )
 def bucket_settings_without_buckets(view: View) -> Iterator[Hit]:
     """Buckets are off, and something about them is set.
@@ -232,6 +233,7 @@ def bucket_settings_without_buckets(view: View) -> Iterator[Hit]:
     "info",
     reads=("buckets", "bucket_no_upscale", "min_bucket_resolution", "max_bucket_resolution"),
     source="sd-scripts library/train_util.py",
+    idle=("min_bucket_resolution", "max_bucket_resolution"),
 )
 def bucket_limits_without_effect(view: View) -> Iterator[Hit]:
     """Limits of the buckets are set, and `bucket_no_upscale` does not use them.

@@ -69,6 +69,7 @@ def step_save_after_the_end(view: View) -> Iterator[Hit]:
     "warning",
     reads=("save_last_n_epochs", "save_every_n_epochs"),
     source="sd-scripts library/train_util.py",
+    idle=("save_last_n_epochs",),
 )
 def keep_last_without_saving(view: View) -> Iterator[Hit]:
     """Old epoch files are to be deleted, but none are written.
@@ -131,7 +132,12 @@ def sampling_without_prompts(view: View) -> Iterator[Hit]:
 
 
 @rule(
-    "LL506", "two-sample-intervals", "warning", reads=("sample_every_n_epochs", "sample_every_n_steps"), source=_SAMPLES
+    "LL506",
+    "two-sample-intervals",
+    "warning",
+    reads=("sample_every_n_epochs", "sample_every_n_steps"),
+    source=_SAMPLES,
+    idle=("sample_every_n_steps",),
 )
 def two_sample_intervals(view: View) -> Iterator[Hit]:
     """Sample pictures have two intervals.
@@ -164,6 +170,7 @@ def two_sample_intervals(view: View) -> Iterator[Hit]:
     "warning",
     reads=("persistent_workers", "num_workers"),
     source="PyTorch torch.utils.data.DataLoader",
+    idle=("persistent_workers",),
 )
 def persistent_without_workers(view: View) -> Iterator[Hit]:
     """Loading processes are to be kept, but there are none.

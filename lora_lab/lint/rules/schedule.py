@@ -162,7 +162,9 @@ def warmup_over_half(view: View) -> Iterator[Hit]:
         yield Hit(message, ("warmup_lr_ratio",), "use 0 to 0.1")
 
 
-@rule("LL426", "two-warmups", "warning", reads=_WARMUP, source="lora_lab.config.warmup_steps")
+@rule(
+    "LL426", "two-warmups", "warning", reads=_WARMUP, source="lora_lab.config.warmup_steps", idle=("warmup_lr_ratio",)
+)
 def two_warmups(view: View) -> Iterator[Hit]:
     """The warm-up is given as steps and as a ratio.
 
@@ -187,7 +189,14 @@ def two_warmups(view: View) -> Iterator[Hit]:
         yield Hit(message, ("warmup_lr_ratio", "lr_warmup_steps"), "keep one of them", removed("warmup_lr_ratio"))
 
 
-@rule("LL427", "restarts-without-effect", "warning", reads=("scheduler", "cosine_restarts"), source=_SCHEDULES)
+@rule(
+    "LL427",
+    "restarts-without-effect",
+    "warning",
+    reads=("scheduler", "cosine_restarts"),
+    source=_SCHEDULES,
+    idle=("cosine_restarts",),
+)
 def restarts_without_effect(view: View) -> Iterator[Hit]:
     """Cosine cycles are asked for, but the schedule has none.
 
@@ -213,7 +222,14 @@ def restarts_without_effect(view: View) -> Iterator[Hit]:
         yield Hit(message, ("cosine_restarts", "scheduler"), remedy, removed("cosine_restarts"))
 
 
-@rule("LL428", "power-without-effect", "warning", reads=("scheduler", "scheduler_power"), source=_SCHEDULES)
+@rule(
+    "LL428",
+    "power-without-effect",
+    "warning",
+    reads=("scheduler", "scheduler_power"),
+    source=_SCHEDULES,
+    idle=("scheduler_power",),
+)
 def power_without_effect(view: View) -> Iterator[Hit]:
     """A power is set, but the schedule is not polynomial.
 

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from lora_lab.config import ALIASES
-from lora_lab.lint.finding import Severity
+from lora_lab.document import Document, Span
+from lora_lab.lint.finding import Edit, Fix, Severity
 from lora_lab.lint.foreign import COMMENT_KEYS, is_later_easy, looks_like
 from lora_lab.lint.rule import Hit, View, rule
 
@@ -41,7 +42,8 @@ def syntax(view: View) -> Iterator[Hit]:
         first = next(problem for problem in guessed if problem.message == message)
         more = f" (here and in {count - 1} more place{'s' if count > 2 else ''})" if count > 1 else ""
         remedy = "write each backslash twice, or / instead" if "backslash" in message else "write it as JSON does"
-        yield Hit(message + more, (), remedy, severity="warning", span=first.span)
+        places = [problem.span for problem in guessed if problem.message == message]
+        yield Hit(message + more, (), remedy, _respelled(view.document, places), "warning", span=first.span)
 
 
 @rule("LL007", "duplicate-key", "warning", reads=(), source="RFC 8259 §4")
@@ -69,7 +71,8 @@ def duplicate_key(view: View) -> Iterator[Hit]:
         same = earlier.value == last.value
         message = f'"{earlier.key}" is set again in line {last.key_span.line}; only that one counts'
         severity: Severity = "info" if same else "warning"
-        yield Hit(message, (earlier.key,), "remove one of them", severity=severity, span=earlier.key_span)
+        fix = Fix((Edit(earlier.key, "deduplicate"),), safe=same)
+        yield Hit(message, (earlier.key,), "remove one of them", fix, severity, span=earlier.key_span)
 
 
 @rule("LL009", "not-a-training-config", "error", reads=(), source="https://github.com/bmaltais/kohya_ss/issues/2391")
@@ -131,3 +134,13 @@ def loaded_file_unreadable(view: View) -> Iterator[Hit]:
     """
     if view.load_failure:
         yield Hit(view.load_failure.what, ("load_json_path",), view.load_failure.remedy)
+
+
+def _respelled(document: Document, places: list[Span]) -> Fix | None:
+    """Return the fix that writes the keys and values at these places as JSON does."""
+    touched = [
+        key
+        for key, entry in document.entries.items()
+        if any(entry.key_span.start <= place.start < entry.value_span.end for place in places)
+    ]
+    return Fix(tuple(Edit(key, "respell") for key in touched), safe=True) if touched else None
