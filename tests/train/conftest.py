@@ -2,16 +2,26 @@
 
 import random
 import shutil
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from lora_lab.config import TrainConfig
 from lora_lab.quickstart.draw import draw, random_scene
+from lora_lab.tracking.events import Event, Metrics, ignore
+from lora_lab.train import prepare
+from lora_lab.train.loop import PackData, Progress
+from lora_lab.train.pack import Pack
+from lora_lab.train.run import Run, RunResult, train_runs
+from lora_lab.train.step import Member, Session
 
 TOKENIZER = Path(__file__).parents[2] / "lora_lab" / "quickstart" / "base" / "tokenizer"
 
@@ -55,7 +65,7 @@ def make_base(folder: Path) -> Path:
             bos_token_id=49406,
             eos_token_id=49407,
             pad_token_id=49407,
-        )  # fmt: skip
+        )
     )
     unet.save_pretrained(folder / "unet")
     vae.save_pretrained(folder / "vae")
@@ -110,3 +120,118 @@ def make_config(base_folder: Path, picture_folder: Path, tmp_path: Path) -> Call
         return TrainConfig(**{**quick, **values})
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training and loading never ask the network for anything."""
+    connect = socket.socket.connect
+
+    def refuse(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            raise AssertionError(f"the network was asked: {address}")
+        connect(self, address)  # worker processes pass tensors through local sockets
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@dataclass
+class Trained:
+    """What a run left and told."""
+
+    folder: Path
+    events: list[Event] = field(default_factory=list)
+    progress: list[Progress] = field(default_factory=list)
+    result: RunResult | None = None
+
+    def curve(self, key: str) -> dict[int, float]:
+        """Values of a metric by step."""
+        return {
+            event.step: event.values[key] for event in self.events if isinstance(event, Metrics) and key in event.values
+        }
+
+    def told(self, kind: type) -> list[Event]:
+        """Events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The finished LoRA."""
+        assert self.result is not None
+        return safetensors.torch.load_file(self.result.lora)
+
+
+Train = Callable[..., Trained]
+
+
+@pytest.fixture
+def train_pack_of(tmp_path: Path) -> Callable[[Sequence[TrainConfig]], list[Trained]]:
+    """Return a function that trains configs as one pack, each into a folder of its own."""
+
+    def train(configs: Sequence[TrainConfig]) -> list[Trained]:
+        start = len(list(tmp_path.glob("run*")))
+        trained = [Trained(tmp_path / f"run{start + number}") for number in range(len(configs))]
+        runs = [
+            Run(config=config, folder=one.folder, record=one.events.append)
+            for config, one in zip(configs, trained, strict=True)
+        ]
+        for one, result in zip(trained, train_runs(runs, trained[0].progress.append), strict=True):
+            one.result = result
+        return trained
+
+    return train
+
+
+@pytest.fixture
+def train(
+    make_config: Callable[..., TrainConfig], train_pack_of: Callable[[Sequence[TrainConfig]], list[Trained]]
+) -> Train:
+    """Return a function that trains the quick config with some values changed."""
+    return lambda **values: train_pack_of([make_config(**values)])[0]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A pack on its base, ready for single steps."""
+
+    session: Session
+    members: list[Member]
+    data: PackData
+
+
+@pytest.fixture
+def open_pack(tmp_path: Path) -> Iterator[Callable[..., Opened]]:
+    """Return a function that opens a pack for some configs, as a run does; one is open at a time."""
+    packs: list[Pack] = []
+
+    def open_(*configs: TrainConfig) -> Opened:
+        for pack in packs:
+            pack.detach()
+        packs.clear()
+        accelerator = prepare.make_accelerator(configs[0].mixed_precision)
+        family, base = prepare.open_base(configs, accelerator)
+        pack = Pack(family.layers(base))
+        packs.append(pack)
+        session = Session(accelerator, family, base, pack)
+        prepare.prepare_models(session, configs[0], ignore)
+        data = prepare.make_data(configs, prepare.read_dataset(configs[0]), session, ignore)
+        members = [
+            prepare.add_member(session, config, key, data, (tmp_path / str(key), ignore))
+            for key, config in enumerate(configs)
+        ]
+        return Opened(session, members, data)
+
+    yield open_
+    for pack in packs:
+        pack.detach()
+
+
+@pytest.fixture
+def same_tensors() -> Callable[[Mapping[str, torch.Tensor], Mapping[str, torch.Tensor]], bool]:
+    """Return a function that says whether two LoRAs are equal bit for bit."""
+
+    def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+        assert one.keys() == other.keys()
+        return all(torch.equal(one[key], other[key]) for key in one)
+
+    return same

@@ -14,6 +14,7 @@ ACP = noise.alphas_cumprod()
 
 
 def same(actual: torch.Tensor, expected: list[float]) -> None:
+    """Equal to the five digits that were printed."""
     torch.testing.assert_close(actual, torch.tensor(expected), rtol=2e-5, atol=1e-7)
 
 

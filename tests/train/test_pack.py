@@ -8,6 +8,7 @@ from lora_lab.train.pack import AdapterOptions, Pack
 
 
 def options(rank: int, alpha: float, seed: int = 1, dropout: float = 0.0) -> AdapterOptions:
+    """An adapter on every layer."""
     return AdapterOptions(rank=rank, alpha=alpha, dropout=dropout, unet=True, text_encoder=True, seed=seed)
 
 
@@ -21,6 +22,7 @@ class Model(nn.Module):
         self.linear = nn.Linear(8, 5)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(n, 6, h, w) → (n, h · w, 5)."""
         return self.linear(self.conv(x).flatten(2).transpose(1, 2))
 
 

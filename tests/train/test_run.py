@@ -1,0 +1,306 @@
+"""Whole runs on a tiny base: what they leave, that packing, resuming and repeating change nothing."""
+
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lora_lab.config import TrainConfig
+from lora_lab.failure import Failure
+from lora_lab.tracking.events import Artifact, DatasetUsed, Metrics, RunEnded, RunStarted
+from lora_lab.train import prepare, step
+from lora_lab.train import run as run_module
+from lora_lab.train.run import train_run
+
+Make = Callable[..., TrainConfig]
+TrainPack = Callable[[Sequence[TrainConfig]], list[Any]]
+Same = Callable[[Mapping[str, torch.Tensor], Mapping[str, torch.Tensor]], bool]
+
+
+def test_events_in_order(train: Callable[..., Any]) -> None:
+    """A run tells its parameters first, then its data, a loss at every step, validation at both ends, its end last."""
+    run = train(validation_split=0.25)
+    assert [type(event) for event in run.events[:2]] == [RunStarted, DatasetUsed]
+    assert run.events[-1] == RunEnded(status="FINISHED")
+    assert len(run.told(RunStarted)) == len(run.told(RunEnded)) == 1
+    assert len(run.events[0].params) >= 60
+    assert run.events[0].params["net_dim"] == "4"
+    assert run.events[0].params["derived.total_steps"] == "6"
+    assert run.events[0].params["derived.scale"] == "0.5"
+    assert run.events[1].profile["held_out"] == 2
+    assert run.events[1].profile["pictures"] == 6
+    assert list(run.curve("loss")) == [1, 2, 3, 4, 5, 6]
+    assert list(run.curve("grad_norm")) == list(run.curve("lr/unet")) == list(run.curve("lr/text_encoder"))
+    assert list(run.curve("val_loss")) == [0, 6]
+    assert [event.path for event in run.told(Artifact)] == [run.result.lora]
+    assert run.result.metrics["loss"] == run.curve("loss")[6]
+    assert run.result.metrics["val_loss"] == run.curve("val_loss")[6]
+    assert run.progress[-1].step == run.progress[-1].total_steps == 6
+
+
+def test_validation_at_the_end_of_every_epoch(train: Callable[..., Any]) -> None:
+    """Epochs of six batches: validation before the first step, after each epoch and at the end, mean losses too."""
+    run = train(validation_split=0.25, max_steps=14)
+    assert list(run.curve("val_loss")) == [0, 6, 12, 14]
+    losses = run.curve("loss")
+    means = {end: sum(losses[n] for n in steps) / len(steps) for end, steps in EPOCHS.items()}
+    assert run.curve("epoch_loss") == pytest.approx(means)
+
+
+EPOCHS = {6: range(1, 7), 12: range(7, 13), 14: range(13, 15)}
+
+
+def test_training_learns(train: Callable[..., Any]) -> None:
+    """Thirty steps at a high learning rate bring the validation loss down."""
+    run = train(validation_split=0.25, max_steps=30, learning_rate=1e-2, scheduler="constant")
+    assert run.curve("val_loss")[30] < 0.99 * run.curve("val_loss")[0]
+
+
+def test_same_config_same_lora_other_seed_other_lora(train: Callable[..., Any], same_tensors: Same) -> None:
+    """A config run twice gives the same tensors bit for bit; another seed gives others."""
+    first, again, other = train(), train(), train(test_seed=24)
+    assert same_tensors(first.tensors, again.tensors)
+    assert not same_tensors(first.tensors, other.tensors)
+    assert first.curve("loss") == again.curve("loss")
+
+
+def test_workers_change_nothing(train: Callable[..., Any], same_tensors: Same) -> None:
+    """Two worker processes give the same LoRA as none, with shuffled captions and pixels that they decode."""
+    values = {"shuffle_captions": True, "cache_latents": False, "flip_aug": True, "max_steps": 4}
+    alone = train(**values)
+    helped = train(**values, num_workers=2, persistent_workers=True)
+    assert same_tensors(alone.tensors, helped.tensors)
+
+
+def test_tokenizer_travels_without_the_model(open_pack: Callable[..., Any], make_config: Make) -> None:
+    """What goes to worker processes holds no weights of the base."""
+    opened = open_pack(make_config())
+    tokenize = prepare.Tokenize(opened.session.family, opened.session.base)
+    held = tokenize._tokenizer_of
+    assert not [*held.unet.parameters(), *held.text_encoder.parameters(), *held.vae.parameters()]
+    assert tokenize("a lumi", 75).tolist() == opened.session.family.tokenize(opened.session.base, "a lumi", 75).tolist()
+
+
+def test_validation_does_not_depend_on_caching(train: Callable[..., Any]) -> None:
+    """Before training, runs with and without cached latents have the same validation loss, whatever their seed."""
+    cached = train(validation_split=0.25, max_steps=1)
+    fresh = train(validation_split=0.25, max_steps=1, cache_latents=False, test_seed=5, batch_size=1)
+    assert fresh.curve("val_loss")[0] == pytest.approx(cached.curve("val_loss")[0], rel=1e-5)
+    assert fresh.curve("loss")[1] != cached.curve("loss")[1]
+
+
+def test_cache_on_disk_gives_the_same(
+    train: Callable[..., Any], same_tensors: Same, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Latents from the disk cache train the same LoRA as those in memory."""
+    monkeypatch.setenv("LORA_LAB_CACHE", str(tmp_path / "cache"))
+    memory = train()
+    written, read = train(cache_latents_to_disk=True), train(cache_latents_to_disk=True)
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 8
+    assert same_tensors(memory.tensors, written.tensors)
+    assert same_tensors(memory.tensors, read.tensors)
+
+
+MIXED: tuple[dict[str, object], ...] = (
+    {"net_dim": 2, "alpha": 2.0, "learning_rate": 2e-3, "test_seed": 1, "loss_type": "huber", "shuffle_captions": True},
+    {"net_dim": 6, "alpha": 1.0, "learning_rate": 5e-4, "test_seed": 2, "unet_only": True, "noise_offset": 0.1},
+    {"clip_skip": 2, "test_seed": 3, "network_dropout": 0.3, "scheduler": "constant", "min_snr_gamma": 5.0},
+)
+
+
+@pytest.mark.parametrize("chosen", [(0, 1), (0, 1, 2)], ids=["two", "three with another clip_skip"])
+def test_packed_is_alone(
+    chosen: tuple[int, ...], make_config: Make, train_pack_of: TrainPack, train: Callable[..., Any]
+) -> None:
+    """Different runs trained as one pack have the curves and weights that each has alone.
+
+    The weights may differ by 2 % of the largest step, as Adam's first steps have the size of the learning rate even
+    where a gradient is all rounding.
+    """
+    common: dict[str, object] = {"validation_split": 0.25, "max_steps": 5}
+    settings = [{**common, **MIXED[number]} for number in chosen]
+    packed = train_pack_of([make_config(**values) for values in settings])
+    for values, member in zip(settings, packed, strict=True):
+        alone = train(**values)
+        for key in ("loss", "val_loss", "grad_norm"):
+            assert member.curve(key) == pytest.approx(alone.curve(key), rel=1e-4)
+        assert member.tensors.keys() == alone.tensors.keys()
+        for name, tensor in alone.tensors.items():
+            torch.testing.assert_close(member.tensors[name], tensor, rtol=1e-3, atol=1e-4)
+        assert member.told(RunStarted)[0].params == alone.told(RunStarted)[0].params
+
+
+def test_pack_refuses_what_it_cannot_share(make_config: Make, train_pack_of: TrainPack) -> None:
+    """Runs of different batch size are no pack: one line says so, and both hear of their end."""
+    with pytest.raises(Failure, match="different batch_size"):
+        train_pack_of([make_config(), make_config(batch_size=1)])
+
+
+RESUMED: dict[str, dict[str, object]] = {
+    "plain": {},
+    "accumulation": {"gradient_acc_steps": 4, "batch_size": 1},
+    "dropout and shuffled captions": {"network_dropout": 0.2, "shuffle_captions": True, "caption_dropout_rate": 0.3},
+    "cosine with warm-up": {"scheduler": "cosine_with_restarts", "cosine_restarts": 2, "lr_warmup_steps": 3},
+    "plateau": {"scheduler": "plateau", "validation_split": 0.25, "batch_size": 4},
+    "plateau by training loss": {"scheduler": "plateau", "lr_warmup_steps": 2, "batch_size": 4},
+    "momentum": {"optimizer_type": "SGDNesterov", "scheduler": "step"},
+}
+
+
+@pytest.mark.parametrize("values", RESUMED.values(), ids=RESUMED.keys())
+def test_resumed_is_uninterrupted(
+    values: dict[str, object], train: Callable[..., Any], same_tensors: Same, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve steps at once, and five, then seven more from the state, give the same tensors bit for bit.
+
+    Step 5 lies inside an epoch: what the epoch's mean loss is made of must be in the state too.
+    """
+    monkeypatch.setattr("lora_lab.train.schedule.PLATEAU_PATIENCE", 0)
+    straight = train(max_steps=12, save_state=True, save_every_n_steps=5, **values)
+    state = straight.folder / "at-step00000005-state"
+    resumed = train(max_steps=12, load_previous_save_state=str(state), **values)
+    assert same_tensors(straight.tensors, resumed.tensors)
+    assert resumed.curve("loss") == {n: value for n, value in straight.curve("loss").items() if n > 5}
+    for key in ("lr/unet", "epoch_loss"):
+        assert resumed.curve(key) == {n: value for n, value in straight.curve(key).items() if n > 5}
+
+
+def test_state_that_has_done_all(train: Callable[..., Any]) -> None:
+    """A finished state and a plan that asks for no more is a Failure, not a run of nothing."""
+    first = train(max_steps=2, save_state=True)
+    with pytest.raises(Failure, match="has done 2 steps, and the config plans 2"):
+        train(max_steps=2, load_previous_save_state=str(first.folder / "last-state"))
+
+
+def test_training_goes_on_from_a_lora(train: Callable[..., Any]) -> None:
+    """`lora_model_for_resume` starts from the file's weights: its first loss is the one the finished LoRA has."""
+    first = train(max_steps=8, learning_rate=2e-2, scheduler="constant", validation_split=0.25)
+    second = train(max_steps=1, lora_model_for_resume=str(first.result.lora), validation_split=0.25)
+    assert second.curve("val_loss")[0] == pytest.approx(first.curve("val_loss")[8], rel=1e-5)
+    assert second.curve("val_loss")[0] != pytest.approx(first.curve("val_loss")[0], rel=1e-3)
+    with pytest.raises(Failure, match="rank 4, the config net_dim 8"):
+        train(net_dim=8, lora_model_for_resume=str(first.result.lora))
+
+
+def test_loss_that_is_no_number_ends_the_run(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A NaN at step 3 ends the run as failed, naming the step, before the save due at step 4 can keep it."""
+    real = step.pack_losses
+    calls = []
+
+    def broken(*args: Any) -> torch.Tensor:
+        calls.append(1)
+        return real(*args) * (float("nan") if len(calls) == 3 else 1.0)
+
+    monkeypatch.setattr(step, "pack_losses", broken)
+    events: list[Any] = []
+    with pytest.raises(Failure, match="the loss became nan at step 3"):
+        train_run(
+            make_config(save_every_n_steps=4), folder=tmp_path / "run", record=events.append, progress=lambda p: None
+        )
+    assert events[-1].status == "FAILED"
+    assert "step 3" in events[-1].message
+    assert [event.step for event in events if isinstance(event, Metrics)] == [1, 2]
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_the_base_gets_its_layers_back(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, train: Callable[..., Any]
+) -> None:
+    """After a run, finished or broken, the shared base answers as before, bit for bit, and is frozen."""
+    config = make_config(learning_rate=0.1)
+    family, base = prepare.open_base([config], prepare.make_accelerator("no"))
+    latents, t = torch.randn(1, 4, 8, 8), torch.tensor([500])
+
+    def answer() -> torch.Tensor:
+        with torch.no_grad():
+            text = family.encode(base, family.tokenize(base, "lumi", 75)[None], 1)
+            return family.predict(base, latents, t, text)
+
+    before, keys = answer(), list(base.unet.state_dict())
+    assert prepare.open_base([config], prepare.make_accelerator("no"))[1] is base
+    train(learning_rate=0.1)
+    monkeypatch.setattr(run_module, "train_pack", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train_run(config, folder=tmp_path / "x", record=lambda e: None, progress=lambda p: None)
+    assert torch.equal(answer(), before)
+    assert list(base.unet.state_dict()) == keys
+    assert not any(p.requires_grad for part in (base.unet, base.text_encoder, base.vae) for p in part.parameters())
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
+def test_fp16_without_a_gpu(train: Callable[..., Any]) -> None:
+    """fp16 on a machine without a GPU is a Failure that names the way out."""
+    with pytest.raises(Failure, match=r"fp16 needs a GPU.*bf16"):
+        train(mixed_precision="fp16")
+
+
+def test_bf16_trains_float_weights(train: Callable[..., Any]) -> None:
+    """With bf16 the base computes in bf16 and the LoRA is kept in float32; the losses are near the float32 run's."""
+    exact, mixed = train(), train(mixed_precision="bf16")
+    assert {tensor.dtype for tensor in mixed.tensors.values()} == {torch.float32}
+    assert mixed.curve("loss") == pytest.approx(exact.curve("loss"), rel=0.05)
+    assert mixed.curve("loss") != exact.curve("loss")
+
+
+def test_impossible_folder(make_config: Make, tmp_path: Path) -> None:
+    """An output folder that is a file is a Failure that names it, and the run's end is told."""
+    (tmp_path / "taken").write_text("")
+    events: list[Any] = []
+    with pytest.raises(Failure, match="taken"):
+        train_run(make_config(), folder=tmp_path / "taken", record=events.append, progress=lambda p: None)
+    assert [event.status for event in events] == ["FAILED"]
+
+
+def test_interrupted(make_config: Make, tmp_path: Path) -> None:
+    """Ctrl-C is told as KILLED and goes on to the caller."""
+    events: list[Any] = []
+
+    def interrupt(progress: Any) -> None:
+        if progress.step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_run(make_config(), folder=tmp_path / "run", record=events.append, progress=interrupt)
+    assert events[-1].status == "KILLED"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"unet_only": True, "text_only": True}, "leave nothing to train"),
+        ({"clip_skip": 4}, "clip_skip 4 is beyond the 3 layers"),
+        ({"v_parameterization": True}, "predicts epsilon, the config trains v_prediction"),
+        ({"img_folder": "/nowhere/at/all"}, "/nowhere/at/all does not exist"),
+        ({"color_aug": True}, "set cache_latents to false"),
+        ({"lora_model_for_resume": "/nowhere/x.safetensors"}, "/nowhere/x.safetensors does not exist"),
+        ({"load_previous_save_state": "/nowhere/x-state"}, "is not a state folder"),
+    ],
+)
+def test_refused(values: dict[str, object], message: str, train: Callable[..., Any]) -> None:
+    """What can't be trained is a Failure of one line that says what is wrong."""
+    with pytest.raises(Failure, match=message) as caught:
+        train(**values)
+    assert "\n" not in str(caught.value)
+
+
+def test_metadata_of_the_data(train: Callable[..., Any], make_config: Make, tmp_path: Path) -> None:
+    """Regularisation pictures are counted, listed and learned from beside the training pictures."""
+    from safetensors import safe_open
+
+    source = sorted(Path(make_config().img_folder).glob("2_lumi/*.png"))
+    (tmp_path / "reg" / "1_thing").mkdir(parents=True)
+    for picture in random.Random(0).sample(source, 3):
+        (tmp_path / "reg" / "1_thing" / picture.name).write_bytes(picture.read_bytes() + b"\0")
+    run = train(reg_img_folder=str(tmp_path / "reg"))
+    with safe_open(run.result.lora, "pt") as file:
+        about = file.metadata()
+    assert about["ss_num_train_images"] == about["ss_num_reg_images"] == "16"
+    assert json.loads(about["ss_dataset_dirs"]) == {"2_lumi": {"n_repeats": 2, "img_count": 8}}
+    assert sum(one["n_repeats"] * one["img_count"] for one in json.loads(about["ss_reg_dataset_dirs"]).values()) <= 16
+    assert json.loads(about["ss_bucket_info"])["buckets"] == {"0": {"resolution": [64, 64], "count": 32}}
