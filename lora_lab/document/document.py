@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -43,14 +43,54 @@ class ParseProblem:
 
 
 @dataclass(frozen=True)
+class Dropped:
+    """A setting of another program's file that has no counterpart in lora_lab; `asks` says that it changes a run."""
+
+    key: str
+    value: object
+    span: Span
+    reason: str
+    asks: bool = True
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a document was read from that was not written in lora_lab's own keys and JSON.
+
+    `spellings` maps a key of ours to the key in the file, `names` to the other program's name for it, in the file or
+    not. `unknown` are keys of ours that are set to something which only the program's run decides, such as a shell
+    variable. `defaults` are the values that the other program takes for what its file leaves out.
+    """
+
+    dialect: str
+    title: str
+    readable: bool = True
+    spellings: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    dropped: tuple[Dropped, ...] = ()
+    unknown: frozenset[str] = frozenset()
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def foreign(self) -> bool:
+        """Say whether the keys are another program's."""
+        return self.dialect != "own"
+
+
+@dataclass(frozen=True)
 class Document:
-    """A config file as it was read. Of keys that occur twice the last one wins; the earlier ones are `duplicates`."""
+    """A config file as it was read. Of keys that occur twice the last one wins; the earlier ones are `duplicates`.
+
+    `origin` is None for JSON in lora_lab's own keys, the only files whose text fits their entries key by key.
+    """
 
     path: Path | None
     text: str
     entries: Mapping[str, Entry]
     duplicates: tuple[Entry, ...] = ()
     problems: tuple[ParseProblem, ...] = ()
+    origin: Origin | None = None
 
     @property
     def values(self) -> dict[str, object]:

@@ -18,23 +18,27 @@ _BINARY_STARTS = {
 
 
 def read_document(path: Path) -> Document:
-    """Read a config file.
+    """Read a JSON config file.
 
     Raises `Failure` if there is no such file or it can't be read; what is wrong inside it is in the document's
     problems.
     """
+    return decode_document(read_bytes(path), path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return what a config file holds; raises `Failure` if there is no such file or it can't be read."""
     try:
         if path.is_dir():
             raise Failure(f"{path} is a folder, not a config file", "name a .json file")
         if path.stat().st_size > LARGEST:
             raise Failure(f"{path} is too large for a config ({path.stat().st_size:,} bytes)", "name a .json file")
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise Failure(f"no such file: {path}", "check the spelling and the folder") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise Failure(f"can't read {path}: {reason}", "check the file and its permissions") from None
-    return decode_document(data, path)
 
 
 def decode_document(data: bytes, path: Path | None = None) -> Document:

@@ -1,0 +1,118 @@
+"""The JSON that kohya's GUI (bmaltais/kohya_ss) saves; guides publish parts of one.
+
+The GUI converts what it loads, so a number in quotes is as good as one without, and an empty text is "not set". Its
+`lr_warmup` is a percentage.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from lora_lab.document.dialects.draft import Draft, is_idle, typed
+from lora_lab.document.dialects.names import GUI_BOXES, KOHYA_GUI, theirs
+from lora_lab.document.dialects.sd_scripts import arguments, settle, take
+from lora_lab.document.document import Document
+from lora_lab.document.tree import Item, Tree
+
+NAME = "kohya-gui"
+TITLE = "a kohya_ss GUI config"
+
+ASSUMED: Final = {
+    "net_dim": 8,
+    "alpha": 1.0,
+    "num_workers": 0,
+    "max_bucket_resolution": 2048,
+    "mixed_precision": "fp16",
+    "optimizer_type": "AdamW8bit",
+}
+"""What the GUI's own fields hold before a file is loaded, where lora_lab takes something else."""
+
+
+def convert(tree: Tree) -> Document:
+    """Return the document with the GUI's own conversions done."""
+    draft = Draft(tree)
+    for item in tree.items:
+        _take(draft, item)
+    if draft.value("num_epochs") is None:
+        _epochs(draft, tree)
+    _drop_second_warm_up(draft)
+    if _is_zero(draft.value("unet_lr")) and _is_zero(draft.value("text_encoder_lr")):
+        for name in ("unet_lr", "text_encoder_lr"):
+            draft.change(name, None)  # the GUI passes on neither: the main rate counts
+    settle(draft)
+    if draft.value("optimizer_type") and draft.value("use_8bit_adam"):
+        draft.take_out("use_8bit_adam", "the GUI looks at the optimizer only", asks=False)
+    return draft.document(NAME, TITLE, theirs("sd-scripts") | theirs("kohya_gui"), dict(ASSUMED))
+
+
+def _take(draft: Draft, item: Item) -> None:
+    """Put one key of the GUI's."""
+    key, value = item.key, item.value
+    if key in GUI_BOXES:
+        if value is True or value == "true":
+            draft.notes.append(f"it is for {GUI_BOXES[key]}; lora_lab trains SD 1, SD 2 and SDXL")
+        draft.drop(item, "lora_lab sees the family in the base model", asks=False)
+    elif key.startswith(_ELSEWHERE) or key == "comment":
+        draft.drop(item, "of a part of the GUI that is not about SD or SDXL", asks=False)
+    elif key in _READINGS:
+        name, read = _READINGS[key]
+        draft.put(name, item, read(value))
+    elif key in KOHYA_GUI:
+        name = KOHYA_GUI[key]
+        said = name in draft.entries and draft.value(name) is not None  # under another name of the same setting
+        if not (said and value in ("", None)):
+            take(draft, item._replace(value=typed(name, value)), KOHYA_GUI)
+    elif key != "epoch":  # see _epochs
+        take(draft, item, {})
+
+
+def _xformers(value: object) -> object:
+    words = {"xformers": True, "sdpa": False, "none": False}
+    return words.get(value.lower(), typed("xformers", value)) if isinstance(value, str) else value
+
+
+def _ratio(value: object) -> object:
+    """Return a percentage as a ratio, None for 0."""
+    percent = typed("warmup_lr_ratio", value)
+    if isinstance(percent, int | float) and not isinstance(percent, bool):
+        return round(percent / 100, 6) or None
+    return percent or None
+
+
+def _seed(value: object) -> object:
+    """Return the seed; with 0 the GUI leaves it to chance."""
+    return None if value in ("", 0, "0") else typed("test_seed", value)
+
+
+_ELSEWHERE = ("flux1_", "sd3_", "anima_", "hunyuan_", "lumina_", "=====", "_", "//", "#")
+_READINGS: Final[Mapping[str, tuple[str, Callable[[object], object]]]] = {
+    "xformers": ("xformers", _xformers),
+    "lr_warmup": ("warmup_lr_ratio", _ratio),
+    "caption_extension": ("caption_extension", lambda value: ".caption" if value == "" else value),
+    "optimizer_args": ("optimizer_args", arguments),
+    "seed": ("test_seed", _seed),
+}
+"""Keys with a meaning of their own: our key, and how their value reads."""
+
+
+def _epochs(draft: Draft, tree: Tree) -> None:
+    """Take the number of epochs from `epoch`, which the GUI turns into steps unless steps are set."""
+    item = next((item for item in tree.items if item.key == "epoch"), None)
+    if item is None:
+        return
+    epochs = typed("num_epochs", item.value)
+    if draft.value("max_steps") is not None and not is_idle("epoch", epochs):
+        draft.drop(item, "max_train_steps wins over it in the GUI", asks=False)
+    elif not is_idle("epoch", epochs):
+        draft.put("num_epochs", item, epochs)
+
+
+def _drop_second_warm_up(draft: Draft) -> None:
+    """Keep one of the two ways to say how long the rate climbs: steps win, where they are set."""
+    if draft.value("lr_warmup_steps") is not None:
+        draft.take_out("warmup_lr_ratio", "lr_warmup_steps wins over it", asks=False)
+    else:
+        draft.entries.pop("lr_warmup_steps", None)
+
+
+def _is_zero(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == 0

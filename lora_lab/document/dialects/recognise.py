@@ -1,0 +1,177 @@
+"""Which program a file was written for, by its set of keys. The register of marks is literal: nothing is guessed."""
+
+import re
+from typing import Final
+
+from lora_lab.config import PARAMETERS
+from lora_lab.document.command_text import has_command
+from lora_lab.document.dialects.names import EVERY_NAME, REASONS
+from lora_lab.document.tree import Form, Tree
+
+MODULES: Final = {
+    "own": "own",
+    "easy": "easy_json",
+    "easy-toml": "easy_toml",
+    "kohya-gui": "kohya_gui_json",
+    "sd-scripts": "sd_scripts_toml",
+    "dataset": "dataset_toml",
+    "mixed": "mixed_toml",
+    "sd-scripts-command": "sd_scripts_command",
+    "onetrainer": "onetrainer",
+    "ai-toolkit": "ai_toolkit",
+    "simpletuner": "simpletuner",
+    "diffusers-command": "diffusers_command",
+    "simpletuner-data": "other_tools",
+    "civitai": "other_tools",
+    "diffusion-pipe": "other_tools",
+    "colab": "other_tools",
+    "lora-scripts": "other_tools",
+}
+"""Each dialect and the module that converts it."""
+
+OURS: Final = frozenset(PARAMETERS) - frozenset(EVERY_NAME)
+"""Keys that only lora_lab and LoRA Easy Training Scripts have."""
+
+THEIRS: Final = frozenset(EVERY_NAME) - frozenset(PARAMETERS) | REASONS[0][0] | REASONS[3][0] | {"sdxl"}
+"""Keys that only sd-scripts and its GUI have."""
+
+_ALL_THEIRS: Final = THEIRS.union(*(names for names, _, _ in REASONS))
+
+_MARKS: Final[dict[str, frozenset[str]]] = {
+    "onetrainer": frozenset(
+        [
+            "training_method",
+            "base_model_name",
+            "output_model_destination",
+            "concept_file_name",
+            "train_dtype",
+            "timestep_distribution",
+            "output_model_format",
+            "layer_filter_preset",
+            "dataloader_threads",
+            "learning_rate_scheduler",
+            "lora_weight_dtype",
+        ]
+    ),
+    "simpletuner": frozenset(
+        [
+            "model_family",
+            "data_backend_config",
+            "lora_rank",
+            "base_model_precision",
+            "checkpoint_step_interval",
+            "validation_resolution",
+            "tracker_project_name",
+            "num_train_epochs",
+            "validation_guidance",
+            "validation_prompt",
+            "user_prompt_library",
+            "push_checkpoints_to_hub",
+            "disable_bucket_pruning",
+            "quantize_via",
+        ]
+    ),
+    "civitai": frozenset(
+        ["targetSteps", "numRepeats", "unetLR", "networkDim", "networkAlpha", "trainBatchSize", "maxTrainEpochs"]
+    ),
+}
+_DIFFUSERS: Final = frozenset(
+    [
+        "num_train_epochs",
+        "checkpointing_steps",
+        "instance_data_dir",
+        "instance_prompt",
+        "validation_prompt",
+        "rank",
+        "dataset_name",
+        "caption_column",
+        "center_crop",
+        "random_flip",
+        "enable_xformers_memory_efficient_attention",
+    ]
+)
+_DATA_BACKEND: Final = frozenset(
+    ["crop_aspect", "instance_data_dir", "cache_dir_vae", "caption_strategy", "metadata_backend"]
+)
+_JSON_START = re.compile(r"(?:\s|//[^\n]*\n|/\*.*?\*/)*[{\[]\s*(?:[\"'}/{]|$)", re.DOTALL)
+_TOML_LINE = re.compile(
+    r"""^[ \t]*(?:\[{1,2}[\w.-]+\]{1,2}[ \t]*(?:#.*)?$|[\w.-]+[ \t]+=[ \t]*(?:["'\[\d{]|true|false))""", re.M
+)
+_SHELL_VARIABLES = re.compile(r"^[ \t]*\$?(?:pretrained_model|train_data_dir|max_train_epoches|network_dim) ?= ?", re.M)
+
+
+def form_of(suffix: str, text: str) -> Form:
+    """Return the format that a file is in, by the end of its name, else by its text."""
+    known: dict[str, Form] = {".json": "json", ".jsonc": "json", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml"}
+    if suffix.lower() in known:
+        return known[suffix.lower()]
+    if _JSON_START.match(text):
+        return "json"
+    if has_command(text) or "#@param" in text or suffix.lower() in (".sh", ".bat", ".cmd", ".ps1"):
+        return "command"
+    if _SHELL_VARIABLES.search(text) and re.search(r"^[ \t]*\$|^\w+=", text, re.M):
+        return "command"
+    if _TOML_LINE.search(text):
+        return "toml"
+    return "yaml" if re.search(r"^[\w-]+:(?:[ \t]|$)", text, re.M) and not text.lstrip().startswith("{") else "json"
+
+
+def recognise(tree: Tree) -> str:
+    """Return the name of the dialect that a file is in; "own" also where nothing tells."""
+    if tree.form == "command":
+        return _command(tree)
+    if tree.form == "toml":
+        return _toml(tree)
+    if tree.form == "yaml":
+        names = tree.sections or frozenset(re.findall(r"^([\w-]+):", tree.text, re.M))  # what broken YAML shows
+        return "ai-toolkit" if {"job", "config"} <= names else _by_keys(tree, "sd-scripts")
+    return _by_keys(tree, "kohya-gui")
+
+
+def recognise_json_keys(keys: frozenset[str]) -> str:
+    """Return the dialect of a JSON object with these keys."""
+    bare = frozenset(key.removeprefix("--") for key in keys)
+    best = max(_MARKS, key=lambda name: len(bare & _MARKS[name]))
+    if len(bare & _MARKS[best]) >= 2 and not bare & OURS:
+        return best
+    if not keys & OURS:
+        return "kohya-gui" if keys & _ALL_THEIRS else "own"
+    return "kohya-gui" if len(keys & THEIRS) > len(keys & OURS) else "own"
+
+
+def _by_keys(tree: Tree, foreign: str) -> str:
+    found = recognise_json_keys(tree.keys)
+    return foreign if found == "kohya-gui" else found
+
+
+def _toml(tree: Tree) -> str:
+    """Return the dialect of a TOML file."""
+    sections, keys = tree.sections, tree.keys
+    if {"subsets", "general_args", "train_mode"} & sections or "[general_args." in tree.text:
+        piped = {"num_ar_buckets", "enable_ar_bucket", "llm_adapter_lr"} & keys
+        return "diffusion-pipe" if piped else "easy-toml"
+    if "datasets" in sections:
+        return "mixed" if sections - {"datasets", "general"} else "dataset"
+    if sections == {"general"} and not keys & {"network_dim", "learning_rate", "pretrained_model_name_or_path"}:
+        return "dataset"
+    return "own" if len(keys & OURS) > len(keys & THEIRS) else "sd-scripts" if keys & frozenset(EVERY_NAME) else "own"
+
+
+def _command(tree: Tree) -> str:
+    """Return the dialect of a command line, or of what else is written like one."""
+    if "#@param" in tree.text:
+        return "colab"
+    if not tree.keys and len(_SHELL_VARIABLES.findall(tree.text)) >= 2:
+        return "lora-scripts"
+    name = tree.program
+    if name.endswith("train_network") or name in (
+        "train_db",
+        "fine_tune",
+        "sdxl_train",
+        "flux_train",
+        "train_textual_inversion",
+    ):
+        return "sd-scripts-command"
+    if name and (tree.keys & _DIFFUSERS or name.startswith(("train_dreambooth", "train_text_to_image"))):
+        return "diffusers-command"
+    return "sd-scripts-command"
