@@ -3,6 +3,7 @@
 import importlib
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,11 @@ SAMPLERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "heun": ("scheduling_heun_discrete", "HeunDiscreteScheduler", {}),
     "dpm_2": ("scheduling_k_dpm_2_discrete", "KDPM2DiscreteScheduler", {}),
     "dpm_2_a": ("scheduling_k_dpm_2_ancestral_discrete", "KDPM2AncestralDiscreteScheduler", {}),
-    "dpmsolver": ("scheduling_dpmsolver_multistep", "DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver"}),
+    "dpmsolver": (
+        "scheduling_dpmsolver_multistep",
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"},
+    ),
     "dpmsolver++": ("scheduling_dpmsolver_multistep", "DPMSolverMultistepScheduler", {}),
     "dpmsingle": ("scheduling_dpmsolver_singlestep", "DPMSolverSinglestepScheduler", {}),
 }
@@ -102,11 +107,13 @@ def make_sampler(name: str, base: Base) -> Any:
     module, attribute, settings = SAMPLERS[name.removeprefix("k_")]
     try:
         kind = getattr(importlib.import_module(f"diffusers.schedulers.{module}"), attribute)
-        return kind(
-            trained_betas=_betas(base.alphas_cumprod),
-            prediction_type=base.prediction_type,
-            **settings,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # that diffusers 1.0 drops dpmsolver concerns nobody yet
+            return kind(
+                trained_betas=_betas(base.alphas_cumprod),
+                prediction_type=base.prediction_type,
+                **settings,
+            )
     except ImportError as error:
         raise Failure(f"sample_sampler {name} needs a package that is missing: {error.name}", "use ddim") from error
 

@@ -132,7 +132,7 @@ def test_diffusers_draws_the_same_picture(
     assert numpy.abs(pixels(in_diffusers(base_folder, None, prompt)) - bare).max() <= 2
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' LMS, which sets it up
+@pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  # diffusers' LMS and DPM2 hand tensors to NumPy
 def test_every_sampler_that_a_config_may_name(
     open_pack: Callable[..., Any], make_config: Callable[..., TrainConfig]
 ) -> None:
