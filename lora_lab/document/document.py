@@ -59,7 +59,8 @@ class Origin:
 
     `spellings` maps a key of ours to the key in the file, `names` to the other program's name for it, in the file or
     not. `unknown` are keys of ours that are set to something which only the program's run decides, such as a shell
-    variable. `defaults` are the values that the other program takes for what its file leaves out.
+    variable. `phrases` is what to call a key of ours whose value is not
+    the one in the text. `defaults` are the values that the other program takes for what its file leaves out.
     """
 
     dialect: str
@@ -71,6 +72,7 @@ class Origin:
     unknown: frozenset[str] = frozenset()
     defaults: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    phrases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def foreign(self) -> bool:

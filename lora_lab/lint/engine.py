@@ -7,6 +7,7 @@ from pathlib import Path
 from lora_lab.config import PARAMETERS, TrainConfig, check, resolve_path
 from lora_lab.document import Document, Entry, Span, overlay, read_document
 from lora_lab.failure import Failure
+from lora_lab.lint.dialect import in_their_words, not_known
 from lora_lab.lint.disk import Disk
 from lora_lab.lint.finding import Finding, Severity
 from lora_lab.lint.register import RULES
@@ -58,10 +59,12 @@ def lint_values(values: Mapping[str, object], folder: Path, disk: Disk | None) -
 def _lint(own: Document, disk: Disk | None) -> LintResult:
     """Run the rules over one document."""
     document, failure = _with_loaded(own, disk)
-    checked = check(document.values)
+    assumed = document.origin.defaults if document.origin else {}
+    checked = check({**assumed, **document.values})
     given = frozenset(key for key, entry in document.entries.items() if entry.value is not None)
     view = View(checked.config, document.values, given, checked.problems, document, disk, failure)
     unusable = checked.invalid | {problem.key for problem in checked.problems if problem.kind == "missing"}
+    unusable |= not_known(document.origin)
     found: list[Finding] = []
     ran = [rule for rule in _FIRST if _can_run(rule, unusable, disk)]
     for rule in ran:
@@ -70,6 +73,7 @@ def _lint(own: Document, disk: Disk | None) -> LintResult:
         found = [finding for finding in found if finding.code in OF_ANY_FILE]
     explained = {finding.keys[0] for finding in found if finding.code in _RAW}
     kept = [f for f in found if not (f.code in FORM and explained.intersection(f.keys))]
+    kept = list(in_their_words(kept, document))
     asked = tuple(suppressions(own))
     if asked:
         kept, idle = split(kept, asked, RULES, {rule.code for rule in ran})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lora_lab.document import parse_json
+from lora_lab.document.dialects import decode_config
 from lora_lab.lint import Disk, LintResult, Rule, lint_document
 
 _BLOCK = re.compile(r"```(json|files)\n(.*?)```", re.DOTALL)
@@ -45,10 +45,10 @@ def _judge(rule: Rule, heading: str, folder: Path) -> LintResult:
     text, files = _example(rule, heading)
     _lay_out(_STANDARD_FILES, folder)
     _lay_out(files, folder)
-    if rule.code not in {"LL001", "LL006", "LL007", "LL009"}:
+    if rule.code not in {"LL001", "LL006", "LL007", "LL009", "LL014"}:
         values: dict[str, Any] = json.loads(text)
         text = json.dumps(REQUIRED | values)
-    return lint_document(parse_json(text, folder / "config.json"), Disk(folder))
+    return lint_document(decode_config(text.encode(), folder / "config.json"), Disk(folder))
 
 
 @pytest.fixture

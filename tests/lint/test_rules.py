@@ -19,7 +19,7 @@ Judge = Callable[[Rule, str], LintResult]
 by_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
 
 HUNDREDS = {
-    "0": {"fields", "suppressions", "text"},
+    "0": {"dialects", "fields", "suppressions", "text"},
     "1": {"files", "folders", "regularisation"},
     "2": {"captions", "caption_files", "caption_texts"},
     "3": {"network"},

@@ -82,6 +82,7 @@ class Draft:
         self.dropped: list[Dropped] = []
         self.unknown: set[str] = set()
         self.notes: list[str] = []
+        self.phrases: dict[str, str] = {}
 
     def put(self, name: str, item: Item, value: object) -> None:
         """Set our key from an item of the file."""
@@ -147,6 +148,7 @@ class Draft:
             unknown=frozenset(self.unknown),
             defaults=defaults,
             notes=tuple(self.notes),
+            phrases=self.phrases,
         )
         tree = self.tree
         return Document(tree.path, tree.text, self.entries, duplicates, tree.problems, origin)

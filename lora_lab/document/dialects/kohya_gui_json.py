@@ -56,6 +56,8 @@ def _take(draft: Draft, item: Item) -> None:
     elif key in _READINGS:
         name, read = _READINGS[key]
         draft.put(name, item, read(value))
+        if key == "lr_warmup":
+            draft.phrases[name] = "lr_warmup/100"
     elif key in KOHYA_GUI:
         name = KOHYA_GUI[key]
         said = name in draft.entries and draft.value(name) is not None  # under another name of the same setting

@@ -169,6 +169,7 @@ def _untrained(draft: Draft, rate: str, switch: str) -> None:
         draft.take_out(rate, f"{switch} says it already", asks=False)
     else:
         draft.entries.pop(switch, None)
+        draft.phrases[switch] = f"{draft.spellings[rate]} 0"
         draft.move(rate, switch, True)
 
 

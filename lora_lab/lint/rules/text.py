@@ -87,7 +87,7 @@ def not_a_training_config(view: View) -> Iterator[Hit]:
 
     Bad
     ```json
-    {"pretrained_model_name_or_path": "sd15.safetensors", "train_data_dir": "img", "network_dim": 8}
+    {"training_method": "LORA", "base_model_name": "sd15.safetensors", "lora_rank": 8, "output_model_format": "LORA"}
     ```
 
     Good
@@ -95,6 +95,14 @@ def not_a_training_config(view: View) -> Iterator[Hit]:
     {"base_model": "models/sd15", "img_folder": "img", "output_folder": "out", "net_dim": 8, "alpha": 4}
     ```
     """
+    origin = view.document.origin
+    if origin and not origin.readable:
+        message = f"this is {origin.title}, which lora_lab does not train from"
+        number = len(view.document.entries)
+        convertible = f"`lora-lab convert` takes over {number} of its settings" if number else "start from a new config"
+        yield Hit(message, (), convertible, span=Span(0, 0, 1, 1))
+    if origin and origin.foreign:
+        return
     keys = [key for key in view.values if not key.startswith(COMMENT_KEYS)]
     unknown = [p.key for p in view.problems if p.kind == "unknown" and p.key in keys and not is_later_easy(p.key)]
     cut_off = view.document.broken and len(keys) < 5

@@ -1,0 +1,60 @@
+"""Findings about a file in another program's keys, said in that program's words."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from lora_lab.document import Document, Origin
+from lora_lab.lint.finding import Finding
+
+OF_THE_WHOLE_FILE = frozenset({"LL001", "LL007", "LL009", "LL012", "LL013", "LL014"})
+"""Findings that are not about single settings."""
+
+NOT_OF_FOREIGN = frozenset({"LL006", "LL008", "LL011"})
+"""What is no fault in another program's file: a part of the settings is given elsewhere, empty means not set."""
+
+
+def in_their_words(findings: Iterable[Finding], document: Document) -> Iterator[Finding]:
+    """Yield the findings that hold for the file, with its own names of the settings and without fixes.
+
+    A fix changes the value of one of our keys, and the text holds another program's. What a file leaves out may be
+    given elsewhere, so a finding about nothing but values that are not in the file is not one.
+    """
+    origin = document.origin
+    if origin is None:
+        yield from findings
+        return
+    names = {**origin.names, **origin.spellings}
+    said = {**names, **origin.phrases}
+    for finding in findings:
+        if origin.foreign and _is_elsewhere(finding, document):
+            continue
+        yield replace(
+            finding,
+            message=_renamed(finding.message, said),
+            remedy=_renamed(finding.remedy, said),
+            keys=tuple(names.get(key, key) for key in finding.keys),
+            fix=None,
+        )
+
+
+def not_known(origin: Origin | None) -> frozenset[str]:
+    """Return the keys whose value only the other program's run decides."""
+    return origin.unknown if origin else frozenset()
+
+
+def _is_elsewhere(finding: Finding, document: Document) -> bool:
+    """Say whether a finding speaks of what the file does not say."""
+    if finding.code in OF_THE_WHOLE_FILE:
+        return False
+    return finding.code in NOT_OF_FOREIGN or not any(key in document.entries for key in finding.keys)
+
+
+def _renamed(text: str, said: Mapping[str, str]) -> str:
+    """Return the text with our names of settings replaced."""
+    other = {ours: theirs for ours, theirs in said.items() if ours != theirs and ours in text}
+    if not other:
+        return text
+    longest_first = sorted(other, key=len, reverse=True)
+    pattern = r"(?<![\w./-])(?:" + "|".join(map(re.escape, longest_first)) + r")(?![\w-])"
+    return re.sub(pattern, lambda match: other[match[0]], text)
