@@ -1,16 +1,22 @@
-"""`lora-lab lint`: judge config files without training."""
+"""`lora-lab lint`: judge config files without training, and mend what can be mended."""
 
-import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from lora_lab.cli.sources import Source, sources
+
 if TYPE_CHECKING:
-    from lora_lab.lint import Disk
+    from lora_lab.document import Document
+    from lora_lab.lint import Disk, Finding
+    from lora_lab.lint.finding import Severity
+    from lora_lab.lint.fixing import Fixed
     from lora_lab.lint.report import Judged
+    from lora_lab.lint.settings import Settings
 
 _LOOKS: dict[str, dict[str, Any]] = {
     "error": {"fg": "red", "bold": True},
@@ -20,121 +26,241 @@ _LOOKS: dict[str, dict[str, Any]] = {
     "gutter": {"fg": "bright_black"},
     "help": {"fg": "cyan"},
 }
-_PASSED_OVER = {"node_modules", "__pycache__", "venv", "mlruns", "mlartifacts"}
+_FORMS = ("text", "json", "github", "gitlab", "sarif", "junit")
 
 
-class Source(NamedTuple):
-    """A file to judge; `found` says that a search through a folder came upon it."""
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
 
-    path: Path | None
-    name: str
-    found: bool
+    form: str
+    no_disk: bool
+    fix: bool
+    unsafe_fixes: bool
+    diff: bool
+    select: tuple[str, ...]
+    ignore: tuple[str, ...]
+    severity: "Severity | None"
+    isolated: bool
+    statistics: bool
+    output_file: Path | None
+    skip_others: bool
+
+
+@dataclass
+class Session:
+    """What was found so far, over all files."""
+
+    options: Options
+    judged: "list[Judged]" = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    fixes: list[str] = field(default_factory=list)
+    diffs: list[str] = field(default_factory=list)
+    skipped: int = 0
+    disk: "Disk | None" = None
+    settings: "dict[Path, Settings]" = field(default_factory=dict)
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="Text, or JSON for tools.")
+@click.option("--fix", is_flag=True, help="Mend what can be mended without changing the training.")
+@click.option("--unsafe-fixes", is_flag=True, help="With --fix or --diff: mend also what changes the training.")
+@click.option("--diff", is_flag=True, help="Show what --fix would change, and change nothing.")
+@click.option("--select", multiple=True, metavar="RULES", help="Report these only: codes (LL403), topics (LL4), names.")
+@click.option("--ignore", multiple=True, metavar="RULES", help="Do not report these.")
+@click.option("--severity", type=click.Choice(["error", "warning", "info"]), help="Report nothing less severe.")
+@click.option("--format", "form", type=click.Choice(_FORMS), default="text", help="Text, or a form for tools.")
+@click.option("--output-file", type=click.Path(path_type=Path), help="Write the report there.")
+@click.option("--statistics", is_flag=True, help="Count the findings of each rule instead of showing them.")
 @click.option("--no-disk", is_flag=True, help="Judge the text alone: do not look for models, folders or captions.")
-def command(files: tuple[str, ...], form: str, no_disk: bool) -> None:
+@click.option("--skip-others", is_flag=True, help="Pass over files that are no training configs, as in a folder.")
+@click.option("--isolated", is_flag=True, help="Read no settings from pyproject.toml or lora-lab.toml.")
+def command(files: tuple[str, ...], **options: Any) -> None:
     """Find what would waste a training run.
 
-    FILE is a config; - reads one from the standard input; a folder is searched for .json files.
+    FILE is a config; - reads one from the standard input; a folder is searched for .json files. Settings (select,
+    ignore, severity, per-file-ignores) come from [tool.lora-lab] in a pyproject.toml or from a lora-lab.toml, in the
+    config's folder or above it.
 
     \b
     Exit code: 0 nothing but notes was found
-               1 there are errors or warnings
-               2 a file could not be read
+               1 there are errors or warnings, or --diff shows a change
+               2 a file could not be read or written
     """
-    failures: list[str] = []
-    judged: list[Judged] = []
-    skipped = 0
-    known: Disk | None = None
-    for source in _sources(files, failures):
-        one, known = _judge(source, no_disk, known, failures)
-        if one and source.found and any(finding.code == "LL009" for finding in one.findings):
-            skipped += 1
-        elif one:
-            judged.append(one)
-    _echo(_as_json(judged) if form == "json" else _as_text(judged, skipped))
-    for failure in failures:
+    session = Session(Options(**options))
+    _check(session.options)
+    for source in sources(files, session.failures):
+        _judge(source, session)
+    _report(session, standard_input="-" in files)
+    for failure in session.failures:
         click.secho(f"error: {failure}", fg="red", err=True)
-    found = {finding.severity for one in judged for finding in one.findings}
-    click.get_current_context().exit(2 if failures else 1 if found & {"error", "warning"} else 0)
+    click.get_current_context().exit(_exit_code(session))
 
 
-def _sources(files: Iterable[str], failures: list[str]) -> Iterator[Source]:
-    """Yield what is to be judged, each once."""
-    seen: set[Path] = set()
-    for name in files:
-        path = Path(name)
-        if name == "-":
-            yield Source(None, "<stdin>", found=False)
-        elif _is_folder(path):
-            inside = [one for one in sorted(path.rglob("*.json")) if not _is_passed_over(one.relative_to(path))]
-            if not inside:
-                failures.append(f"no .json file in {name}")
-            yield from (Source(one, str(one), found=True) for one in inside if one not in seen)
-            seen.update(inside)
-        elif path not in seen:
-            seen.add(path)
-            yield Source(path, name, found=False)
+def _check(options: Options) -> None:
+    """Refuse options that contradict each other, and rules that do not exist even if no file is judged."""
+    from lora_lab.lint.settings import Settings
+
+    if options.unsafe_fixes and not (options.fix or options.diff):
+        raise click.UsageError("--unsafe-fixes says which fixes: add --fix to make them or --diff to see them")
+    if options.statistics and options.form != "text":
+        raise click.UsageError("--statistics is text")
+    Settings().overridden(options.select, options.ignore)
 
 
-def _is_folder(path: Path) -> bool:
-    """Say whether a path is a folder; an impossible name is none."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
+def _exit_code(session: Session) -> int:
+    if session.failures:
+        return 2
+    if session.options.diff:
+        return 1 if session.diffs else 0
+    found = {finding.severity for one in session.judged for finding in one.findings}
+    return 1 if found & {"error", "warning"} else 0
 
 
-def _is_passed_over(path: Path) -> bool:
-    """Say whether a search leaves a path out: hidden folders and those of tools."""
-    return any(part.startswith(".") or part in _PASSED_OVER for part in path.parts)
-
-
-def _judge(
-    source: Source, no_disk: bool, known: "Disk | None", failures: list[str]
-) -> "tuple[Judged | None, Disk | None]":
-    """Return the findings of one file, and the view of the disk with what was learned about it."""
+def _judge(source: Source, session: Session) -> None:
+    """Judge one file, and mend it if that is wanted."""
     from lora_lab.document import decode_document, read_document
     from lora_lab.failure import Failure
-    from lora_lab.lint import Disk, lint_document
     from lora_lab.lint.report import Judged
 
+    options = session.options
     try:
         document = read_document(source.path) if source.path else decode_document(sys.stdin.buffer.read())
+        settings = _settings(document.folder, session)
+        if (source.found or options.skip_others) and _is_other(document, session):
+            session.skipped += 1
+            return
+        if options.fix or options.diff:
+            done = _fixed(document, source, settings, session)
+            _take(done, document, source, session)
+            document = document if options.diff else done.document
+        findings = _findings(document, source, settings, session)
     except Failure as failure:
-        failures.append(str(failure))
-        return None, known
-    if not no_disk:
-        known = known.moved_to(document.folder) if known else Disk(document.folder)
-    result = lint_document(document, None if no_disk else known)
-    return Judged(source.name, document.text, result.findings), known
+        session.failures.append(str(failure))
+        return
+    session.judged.append(Judged(source.name, document.text, findings))
 
 
-def _as_text(judged: "list[Judged]", skipped: int) -> str:
-    """Return the report for people."""
-    from lora_lab.lint.report import summary, text_report
+def _is_other(document: "Document", session: Session) -> bool:
+    """Say whether a file has nothing to do with training: no key that is known, or too few of them."""
+    from lora_lab.config import PARAMETERS
+    from lora_lab.lint import lint_document
+
+    if not PARAMETERS.keys() & document.entries.keys():
+        return True
+    return any(finding.code == "LL009" for finding in lint_document(document, None).findings)
+
+
+def _settings(folder: Path, session: Session) -> "Settings":
+    """Return what is wanted for the files of a folder; it is looked up once."""
+    from lora_lab.lint.settings import Settings, settings_for
+
+    if folder not in session.settings:
+        options = session.options
+        settings = Settings() if options.isolated else settings_for(folder)
+        session.settings[folder] = settings.overridden(options.select, options.ignore, options.severity)
+    return session.settings[folder]
+
+
+def _findings(document: "Document", source: Source, settings: "Settings", session: Session) -> "tuple[Finding, ...]":
+    """Return the findings that are wanted; what is learned about the disk stays in the session."""
+    from lora_lab.lint import Disk, lint_document
+
+    if not session.options.no_disk:
+        session.disk = session.disk.moved_to(document.folder) if session.disk else Disk(document.folder)
+    found = lint_document(document, None if session.options.no_disk else session.disk).findings
+    return settings.wanted(found, source.path)
+
+
+def _fixed(document: "Document", source: Source, settings: "Settings", session: Session) -> "Fixed":
+    """Return the document after its fixes; only JSON in lora_lab's own keys can be changed key by key."""
+    from lora_lab.lint.fixing import Fixed, fixed
+
+    if getattr(document, "origin", None) is not None:
+        session.fixes.append(f"{source.name}: not fixed, only JSON files in lora_lab's own keys are")
+        return Fixed(document, ())
+
+    def judge(one: "Document") -> "tuple[Finding, ...]":
+        return _findings(one, source, settings, session)
+
+    return fixed(document, judge, unsafe=session.options.unsafe_fixes)
+
+
+def _take(done: "Fixed", before: "Document", source: Source, session: Session) -> None:
+    """Write the mended file, or keep the difference to show."""
+    from lora_lab.document.write import encoded, write_document
+
+    if session.options.diff:
+        session.diffs.extend(_difference(before.text, done.document.text, source.name))
+    elif source.path is None:
+        sys.stdout.buffer.write(encoded(done.document))
+    elif done.applied:
+        write_document(source.path, done.document)
+    if done.applied:
+        what = ", ".join(f"{finding.code} {'/'.join(finding.keys[:2])}".strip() for finding in done.applied)
+        session.fixes.append(f"{source.name}: {'would fix' if session.options.diff else 'fixed'} {what}")
+
+
+def _difference(before: str, after: str, name: str) -> Iterator[str]:
+    """Yield the lines of a unified diff."""
+    import difflib
+
+    for line in difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), name, name):
+        yield line if line.endswith(("\n", "\r")) else f"{line}\n\\ No newline at end of file\n"
+
+
+def _report(session: Session, *, standard_input: bool) -> None:
+    """Print what was found, or write it to the file that is wanted."""
+    options = session.options
+    if options.diff:
+        text = "".join(session.diffs).removesuffix("\n")
+    elif options.form == "text":
+        text = "\n".join(_as_text(session))
+    else:
+        from lora_lab.lint.formats import rendered
+
+        text = rendered(options.form, session.judged)
+    to_errors = options.diff or options.form != "text" or (options.fix and standard_input)
+    for line in session.fixes:
+        _echo(line, err=to_errors)
+    if options.output_file is not None:
+        _write(options.output_file, text, session)
+    elif text or not options.diff:
+        _echo(text, err=options.fix and standard_input)
+
+
+def _write(path: Path, text: str, session: Session) -> None:
+    """Write the report to a file."""
+    try:
+        path.write_text(click.unstyle(text) + "\n", encoding="utf-8", errors="replace")
+    except OSError as error:
+        session.failures.append(f"can't write {path}: {error.strerror}")
+
+
+def _as_text(session: Session) -> Iterator[str]:
+    """Yield the lines of the report for people."""
+    from lora_lab.lint.report import fixable, summary, text_report
 
     def style(text: str, role: str) -> str:
         return click.style(text, **_LOOKS[role])
 
-    lines = [line for one in judged for line in text_report(one, style)]
-    lines.append(summary((f.severity for one in judged for f in one.findings), len(judged)))
-    if skipped:
-        lines.append(f"{skipped} .json file(s) are no training configs and were passed over; name one to see why")
-    return "\n".join(lines)
+    judged: Sequence[Judged] = session.judged
+    if session.options.statistics:
+        from lora_lab.lint.formats.statistics import table
+
+        yield from table(judged)
+    else:
+        yield from (line for one in judged for line in text_report(one, style))
+    findings = [finding for one in judged for finding in one.findings]
+    yield summary((finding.severity for finding in findings), len(judged))
+    hint = fixable(findings)
+    if hint and not session.options.fix:
+        yield hint
+    if session.skipped:
+        yield f"{session.skipped} .json file(s) are no training configs and were passed over; name one to see why"
 
 
-def _as_json(judged: "list[Judged]") -> str:
-    """Return the report for tools."""
-    from lora_lab.lint.report import as_data
-
-    return json.dumps({"findings": [data for one in judged for data in as_data(one)]}, indent=2, default=str)
-
-
-def _echo(text: str) -> None:
+def _echo(text: str, *, err: bool = False) -> None:
     """Print, with a stand-in for what the terminal's encoding lacks; colours are dropped where it is no terminal."""
-    encoding = sys.stdout.encoding or "utf-8"
-    click.echo(text.encode(encoding, "replace").decode(encoding))
+    encoding = (sys.stderr if err else sys.stdout).encoding or "utf-8"
+    click.echo(text.encode(encoding, "replace").decode(encoding), err=err)

@@ -9,6 +9,9 @@ Severity = Literal["error", "warning", "info"]
 """By outcome. error: the run fails or its result is broken. warning: a setting is ignored or overridden, or does
 documented harm. info: worth knowing."""
 
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+"""The worst first."""
+
 
 @dataclass(frozen=True)
 class Edit:

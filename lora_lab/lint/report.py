@@ -1,8 +1,7 @@
-"""Findings as text for people and as data for tools. Nothing here prints."""
+"""Findings as text for people; `formats` has the forms for tools. Nothing here prints."""
 
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from lora_lab.document import Span
@@ -59,27 +58,16 @@ def summary(severities: Iterable[str], files: int) -> str:
     return f"{', '.join(shown)} {where}"
 
 
-def as_data(judged: Judged) -> Iterator[Mapping[str, object]]:
-    """Yield each finding of a file as JSON-like data; line and column count from 1, offsets in characters from 0."""
-    for finding in judged.findings:
-        span = finding.span
-        yield {
-            "path": judged.name,
-            "line": span.line if span else None,
-            "column": span.column if span else None,
-            "start": span.start if span else None,
-            "end": span.end if span else None,
-            "code": finding.code,
-            "name": finding.name,
-            "severity": finding.severity,
-            "message": finding.message,
-            "keys": list(finding.keys),
-            "help": finding.remedy,
-            "fix": None if finding.fix is None else {
-                "safe": finding.fix.safe,
-                "edits": [{"key": e.key, "action": e.action, "value": e.value} for e in finding.fix.edits],
-            },
-        }  # fmt: skip
+def fixable(findings: Iterable[Finding]) -> str:
+    """Return the line about what could be fixed, or ""."""
+    safe = [finding.fix.safe for finding in findings if finding.fix]
+    if not safe:
+        return ""
+    sure, risky = safe.count(True), safe.count(False)
+    parts = [f"{sure} can be fixed with --fix"] if sure else []
+    if risky:
+        parts.append(f"{risky} {'more ' if sure else ''}with --fix --unsafe-fixes, which changes the training")
+    return f"{', '.join(parts)}; --diff shows how"
 
 
 def _source(line: str, span: Span, style: Style) -> Iterator[str]:
@@ -100,6 +88,8 @@ def _source(line: str, span: Span, style: Style) -> Iterator[str]:
 
 def _stand_in(char: str) -> str:
     """Return one printable sign for one that is not."""
+    import unicodedata  # noqa: PLC0415 -- a megabyte that few files need
+
     return " " if char == "\t" or unicodedata.category(char) == "Zs" else "\N{REPLACEMENT CHARACTER}"
 
 
@@ -107,6 +97,8 @@ def _columns(text: str) -> int:
     """Return how many columns a terminal takes for the text: Chinese and Japanese signs take two, marks none."""
     if text.isascii():
         return len(text)
+    import unicodedata  # noqa: PLC0415 -- a megabyte that few files need
+
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )

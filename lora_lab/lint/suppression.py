@@ -96,5 +96,7 @@ def _line_meant(document: Document, span: Span) -> int:
     if lines[span.line - 1][: span.column - 1].strip():
         return span.line
     last = span.line + document.text.count("\n", span.start, span.end)
+    if document.text[span.end :].split("\n", 1)[0].strip():
+        return last
     following = range(last + 1, len(lines) + 1)
     return next((line for line in following if not lines[line - 1].lstrip().startswith(("//", "#"))), last + 1)

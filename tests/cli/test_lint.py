@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lora_lab.cli import group
+from lora_lab.failure import Failure
 
 GOOD = {"base_model": "base", "img_folder": "pictures", "output_folder": "out"}
 
@@ -19,7 +20,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pictures" / "10_cat").mkdir(parents=True)
     (tmp_path / "pictures" / "10_cat" / "a.png").touch()
     (tmp_path / "good.json").write_text(json.dumps(GOOD))
-    (tmp_path / "bad.json").write_text(json.dumps(GOOD | {"net_dim": "8", "save_as": "pt"}))
+    (tmp_path / "bad.json").write_text(json.dumps(GOOD | {"net_dim": "32", "save_as": "pt"}))
     (tmp_path / "note.json").write_text(json.dumps(GOOD | {"flip_aug": True}))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -44,7 +45,8 @@ def test_findings_end_with_1(folder: Path) -> None:
     assert result.exit_code == 1
     assert "bad.json:1:" in result.output
     assert "LL003 error" in result.output
-    assert result.output.endswith("1 error, 1 warning in 2 files\n")
+    assert "1 error, 1 warning in 2 files\n" in result.output
+    assert "1 can be fixed with --fix, 1 more with --fix --unsafe-fixes" in result.output.splitlines()[-1]
 
 
 def test_notes_alone_end_with_0(folder: Path) -> None:
@@ -110,8 +112,8 @@ def test_json_format(folder: Path) -> None:
     found = json.loads(run("--format", "json", "bad.json").stdout)["findings"]
     assert [one["code"] for one in found] == ["LL003", "LL701"]
     text = Path("bad.json").read_text()
-    assert text[found[0]["start"] : found[0]["end"]] == '"8"'
-    assert found[0]["fix"] == {"safe": True, "edits": [{"key": "net_dim", "action": "set", "value": 8}]}
+    assert text[found[0]["start"] : found[0]["end"]] == '"32"'
+    assert found[0]["fix"] == {"safe": True, "edits": [{"key": "net_dim", "action": "set", "value": 32}]}
 
 
 def test_no_colours_in_a_file(folder: Path) -> None:
@@ -126,3 +128,126 @@ def test_colours_on_a_terminal(folder: Path) -> None:
     """Errors are red where colours can be seen."""
     result = CliRunner().invoke(group, ["lint", "bad.json"], color=True)
     assert "\x1b[31m" in result.output
+
+
+def test_fix_mends_the_file(folder: Path) -> None:
+    """The safe fix is written, said, and not done twice; what is left decides the exit code."""
+    result = run("--fix", "bad.json")
+    assert json.loads(Path("bad.json").read_text()) == GOOD | {"net_dim": 32, "save_as": "pt"}
+    assert "bad.json: fixed LL003 net_dim\n" in result.output
+    assert "LL003 error" not in result.output
+    assert result.exit_code == 1
+    before = Path("bad.json").stat().st_mtime_ns
+    assert "fixed" not in run("--fix", "bad.json").output
+    assert Path("bad.json").stat().st_mtime_ns == before
+    assert run("--fix", "--unsafe-fixes", "bad.json").exit_code == 0
+    assert json.loads(Path("bad.json").read_text())["save_as"] == "safetensors"
+    assert sorted(path.name for path in folder.glob("*bad*")) == ["bad.json"]
+
+
+def test_fix_keeps_bytes_and_permissions(folder: Path) -> None:
+    """Byte-order mark, CRLF, mode and a link stay."""
+    text = "\ufeff" + json.dumps(GOOD | {"net_dim": "32"}, indent=1).replace("\n", "\r\n")
+    Path("crlf.json").write_bytes(text.encode())
+    Path("crlf.json").chmod(0o640)
+    Path("link.json").symlink_to("crlf.json")
+    assert run("--fix", "link.json").exit_code == 0
+    assert Path("crlf.json").read_bytes() == text.replace('"32"', "32").encode()
+    assert Path("crlf.json").stat().st_mode & 0o777 == 0o640
+    assert Path("link.json").is_symlink()
+
+
+def test_fix_that_cannot_be_written_ends_with_2(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file stays as it was, and nothing lies about beside it."""
+    before = Path("bad.json").read_text()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    result = run("--fix", "bad.json")
+    assert result.exit_code == 2
+    assert "No space left" in result.stderr
+    assert Path("bad.json").read_text() == before
+    assert not list(folder.glob("*.part"))
+
+
+def test_diff_shows_and_changes_nothing(folder: Path) -> None:
+    """A unified diff, exit code 1 where there is one."""
+    before = Path("bad.json").read_text()
+    result = run("--diff", "bad.json")
+    assert Path("bad.json").read_text() == before
+    assert result.exit_code == 1
+    assert [line[:2] for line in result.stdout.splitlines()] == ["--", "++", "@@", "-{", "\\ ", "+{", "\\ "]
+    assert "would fix LL003" in result.stderr
+    assert (run("--diff", "good.json").exit_code, run("--diff", "good.json").stdout) == (0, "")
+    assert "safetensors" in run("--diff", "--unsafe-fixes", "bad.json").stdout
+
+
+def test_fix_of_standard_input_goes_to_standard_output(folder: Path) -> None:
+    """An editor can pipe a text through."""
+    result = run("--fix", "-", stdin=json.dumps(GOOD | {"net_dim": "32"}))
+    assert json.loads(result.stdout) == GOOD | {"net_dim": 32}
+    assert "fixed LL003" in result.stderr
+
+
+def test_unsafe_fixes_alone_are_refused(folder: Path) -> None:
+    """The option says which fixes, not what to do with them."""
+    assert run("--unsafe-fixes", "bad.json").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "codes"),
+    [
+        (["--select", "LL0"], {"LL003"}),
+        (["--select", "pickle-format"], {"LL701"}),
+        (["--ignore", "LL003,LL7"], set()),
+        (["--ignore", "LL7", "--select", "LL701"], {"LL701"}),
+        (["--ignore", "LL701", "--select", "LL7"], set()),
+        (["--severity", "error"], {"LL003"}),
+        (["--select", "ALL"], {"LL003", "LL701"}),
+    ],
+)
+def test_what_is_wanted(options: list[str], codes: set[str], folder: Path) -> None:
+    """Codes, topics and names; the text that names a rule more exactly counts."""
+    result = run("--format", "json", *options, "bad.json")
+    assert {one["code"] for one in json.loads(result.stdout)["findings"]} == codes
+    assert result.exit_code == (1 if codes else 0)
+
+
+def test_unknown_rule_is_refused(folder: Path) -> None:
+    """A slip would silently select nothing."""
+    with pytest.raises(Failure, match="LL993") as caught:
+        CliRunner().invoke(
+            group, ["lint", "--select", "LL993", "bad.json"], standalone_mode=False, catch_exceptions=False
+        )
+    assert "did you mean" in caught.value.remedy
+
+
+def test_settings_of_the_folder_count(folder: Path) -> None:
+    """The nearest settings above the config are used, unless told not to."""
+    Path("pyproject.toml").write_text('[tool.lora-lab]\nignore = ["LL003", "pickle-format"]\n')
+    assert run("bad.json").exit_code == 0
+    assert run("--isolated", "bad.json").exit_code == 1
+    Path("lora-lab.toml").write_text('ignor = ["LL003"]\n')
+    result = run("bad.json", "note.json")
+    assert result.exit_code == 2
+    assert "did you mean ignore?" in result.stderr
+
+
+def test_statistics_count(folder: Path) -> None:
+    """One line for each rule that fired."""
+    result = run("--statistics", "bad.json")
+    assert result.output.splitlines()[:2] == [
+        "1  LL003  error    wrong-type  (1 fixable)",
+        "1  LL701  warning  pickle-format",
+    ]
+
+
+@pytest.mark.parametrize("form", ["text", "json", "github", "gitlab", "sarif", "junit"])
+def test_output_file(form: str, folder: Path) -> None:
+    """The report goes to a file; the exit code stays."""
+    result = run("--format", form, "--output-file", "report", "bad.json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "LL003" in Path("report").read_text(encoding="utf-8")
+    assert run("--output-file", "gone/report", "good.json").exit_code == 2
