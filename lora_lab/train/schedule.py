@@ -52,7 +52,7 @@ class PlannedSchedule:
 
     def advance(self) -> None:
         """Move on by one optimizer step."""
-        self._curve.step()
+        self._go_to(self._curve.last_epoch + 1)
 
     def judge(self, value: float) -> None:
         """A planned curve does not listen."""
@@ -62,13 +62,15 @@ class PlannedSchedule:
         return {"step": self._curve.last_epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to a step; the learning rates follow from it."""
-        self._curve.last_epoch = state["step"]
-        self._curve._step_count = state["step"] + 1
+        """Go to a step."""
+        self._go_to(state["step"])
+
+    def _go_to(self, step: int) -> None:
+        """The learning rates follow from the step alone, also where fp16 left a step of the optimizer out."""
+        self._curve.last_epoch = step
         bases = zip(self._curve.optimizer.param_groups, self._curve.base_lrs, self._curve.lr_lambdas, strict=True)
         for group, base, curve in bases:
-            group["lr"] = base * curve(state["step"])
-        self._curve._last_lr = [group["lr"] for group in self._curve.optimizer.param_groups]
+            group["lr"] = base * curve(step)
 
 
 class PlateauSchedule:
