@@ -16,7 +16,7 @@ _SCRIPT = re.compile(r"[\w./\\${}%~:-]*?(?P<name>\w*(?:train|finetune)\w*)\.py\b
 _FLAG = re.compile(r"--(?P<name>[A-Za-z][\w-]*)(?P<value>=.*)?", re.DOTALL)
 _CONTINUED = re.compile(r"[\\^`][ \t]*(?:\r\n|\n|\r)")
 _COMMENT_LINE = re.compile(r"[ \t]*(?:#[^\r\n]*)?(?:\r\n|\n|\r)(?=[ \t]*--)")
-_VARIABLE = re.compile(r"\$|\{|%\w|<[^<>]*>|\bDIM_|\.\.\.$|_{5}")
+_VARIABLE = re.compile(r"\$|\{|%\w|<[^<>]*>|\bDIM_|\.\.\.$|_{5}|^[A-Z]+(?:_[A-Z]+)+$")
 
 SEVERAL = frozenset(
     [

@@ -58,9 +58,10 @@ class Origin:
     """What a document was read from that was not written in lora_lab's own keys and JSON.
 
     `spellings` maps a key of ours to the key in the file, `names` to the other program's name for it, in the file or
-    not. `unknown` are keys of ours that are set to something which only the program's run decides, such as a shell
-    variable. `phrases` is what to call a key of ours whose value is not
-    the one in the text. `defaults` are the values that the other program takes for what its file leaves out.
+    not; `phrases` is what to call a key of ours whose value is not the one in the text. `unknown` are keys of ours that
+    are set to something which only the program's run decides, such as a shell variable. `defaults` are the values that
+    the other program takes for what its file leaves out. `family` is "sd", "sdxl" or "other" where the file tells the
+    base model's family; `partial` says that the rest of a run's settings stands elsewhere.
     """
 
     dialect: str
@@ -73,6 +74,8 @@ class Origin:
     defaults: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     phrases: Mapping[str, str] = field(default_factory=dict)
+    family: str = ""
+    partial: bool = False
 
     @property
     def foreign(self) -> bool:

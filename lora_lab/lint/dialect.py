@@ -10,8 +10,15 @@ from lora_lab.lint.finding import Finding
 OF_THE_WHOLE_FILE = frozenset({"LL001", "LL007", "LL009", "LL012", "LL013", "LL014"})
 """Findings that are not about single settings."""
 
-NOT_OF_FOREIGN = frozenset({"LL006", "LL008", "LL011"})
-"""What is no fault in another program's file: a part of the settings is given elsewhere, empty means not set."""
+NOT_OF_FOREIGN = frozenset({"LL006", "LL008", "LL011", "LL410", "LL505"})
+"""What is no fault in another program's file: a part of the settings is given elsewhere, empty means not set, and
+sd-scripts takes AdaFactor's rate away by itself."""
+
+_OF_SD = frozenset({"LL301", "LL604"})
+"""Findings about the layers of SD 1 and 2, which other families do not share."""
+
+_NEEDED = {"LL202": "shuffle_captions", "LL203": "keep_tokens"}
+"""What a part of a run's settings must say before something about it can be known."""
 
 
 def in_their_words(findings: Iterable[Finding], document: Document) -> Iterator[Finding]:
@@ -27,7 +34,7 @@ def in_their_words(findings: Iterable[Finding], document: Document) -> Iterator[
     names = {**origin.names, **origin.spellings}
     said = {**names, **origin.phrases}
     for finding in findings:
-        if origin.foreign and _is_elsewhere(finding, document):
+        if origin.foreign and (_is_elsewhere(finding, document, origin) or _is_not_so(finding, origin)):
             continue
         yield replace(
             finding,
@@ -43,11 +50,24 @@ def not_known(origin: Origin | None) -> frozenset[str]:
     return origin.unknown if origin else frozenset()
 
 
-def _is_elsewhere(finding: Finding, document: Document) -> bool:
+def _is_elsewhere(finding: Finding, document: Document, origin: Origin) -> bool:
     """Say whether a finding speaks of what the file does not say."""
     if finding.code in OF_THE_WHOLE_FILE:
         return False
-    return finding.code in NOT_OF_FOREIGN or not any(key in document.entries for key in finding.keys)
+    given = [key in document.entries for key in finding.keys]
+    needed = _NEEDED.get(finding.code)
+    if origin.partial and needed and needed not in document.entries:
+        return True
+    return not (all(given) if origin.partial else any(given))
+
+
+def _is_not_so(finding: Finding, origin: Origin) -> bool:
+    """Say whether a finding holds for lora_lab only, or for another family than the file's."""
+    if finding.code in NOT_OF_FOREIGN or finding.code.startswith("LL9"):
+        return finding.code != "LL009"
+    if origin.family == "other":
+        return finding.code.startswith(("LL3", "LL6", "LL7", "LL8"))
+    return origin.family != "sd" and finding.code in _OF_SD
 
 
 def _renamed(text: str, said: Mapping[str, str]) -> str:
@@ -56,5 +76,5 @@ def _renamed(text: str, said: Mapping[str, str]) -> str:
     if not other:
         return text
     longest_first = sorted(other, key=len, reverse=True)
-    pattern = r"(?<![\w./-])(?:" + "|".join(map(re.escape, longest_first)) + r")(?![\w-])"
+    pattern = r"(?<![\w.-])(?:" + "|".join(map(re.escape, longest_first)) + r")(?![\w-])"
     return re.sub(pattern, lambda match: other[match[0]], text)

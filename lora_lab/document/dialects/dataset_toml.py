@@ -6,6 +6,7 @@ when each leaf folder is called so.
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath, PureWindowsPath
 
 from lora_lab.document.command_text import is_variable
@@ -31,8 +32,11 @@ def convert(tree: Tree) -> Document:
     _common(draft, everywhere)
     subsets(draft, inside, depth=4)
     settle(draft)
-    if any(item.key in ("image_directory", "cache_directory", "control_directory") for item in tree.items):
-        draft.notes.append("it is for musubi-tuner, whose models lora_lab does not train")
+    draft.partial = True
+    musubi = any(item.key in ("image_directory", "cache_directory", "control_directory") for item in tree.items)
+    if musubi:
+        document = draft.document(NAME, "a musubi-tuner data set config", {})
+        return replace(document, origin=replace(document.origin, readable=False) if document.origin else None)
     return draft.document(NAME, TITLE, theirs("sd-scripts") | {"batch_size": "batch_size", "img_folder": "image_dir"})
 
 

@@ -83,6 +83,8 @@ class Draft:
         self.unknown: set[str] = set()
         self.notes: list[str] = []
         self.phrases: dict[str, str] = {}
+        self.family = ""
+        self.partial = False
 
     def put(self, name: str, item: Item, value: object) -> None:
         """Set our key from an item of the file."""
@@ -149,6 +151,8 @@ class Draft:
             defaults=defaults,
             notes=tuple(self.notes),
             phrases=self.phrases,
+            family=self.family,
+            partial=self.partial,
         )
         tree = self.tree
         return Document(tree.path, tree.text, self.entries, duplicates, tree.problems, origin)

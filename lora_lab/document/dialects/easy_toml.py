@@ -2,7 +2,7 @@
 
 from lora_lab.config import PARAMETERS
 from lora_lab.document.dialects.dataset_toml import subsets
-from lora_lab.document.dialects.draft import Draft
+from lora_lab.document.dialects.draft import Draft, typed
 from lora_lab.document.dialects.names import SD_SCRIPTS, theirs
 from lora_lab.document.dialects.sd_scripts import defaults_for, settle, take
 from lora_lab.document.document import Document, Entry
@@ -26,7 +26,8 @@ def convert(tree: Tree) -> Document:
         elif len(item.place) > 3 or "lr_scheduler_args" in item.place[1:-1]:
             draft.drop(item)
         elif item.key in ("warmup_ratio", *_NAMES) or item.key not in PARAMETERS:
-            take(draft, item, _NAMES)
+            name = _NAMES.get(item.key)
+            take(draft, item._replace(value=typed(name, item.value)) if name else item, _NAMES)
         else:
             draft.drop(item)
     if optimizer_args:

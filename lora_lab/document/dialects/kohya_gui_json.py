@@ -39,6 +39,7 @@ def convert(tree: Tree) -> Document:
         for name in ("unet_lr", "text_encoder_lr"):
             draft.change(name, None)  # the GUI passes on neither: the main rate counts
     settle(draft)
+    _too_long(draft, tree)
     if draft.value("optimizer_type") and draft.value("use_8bit_adam"):
         draft.take_out("use_8bit_adam", "the GUI looks at the optimizer only", asks=False)
     return draft.document(NAME, TITLE, theirs("sd-scripts") | theirs("kohya_gui"), dict(ASSUMED))
@@ -76,6 +77,8 @@ def _ratio(value: object) -> object:
     """Return a percentage as a ratio, None for 0."""
     percent = typed("warmup_lr_ratio", value)
     if isinstance(percent, int | float) and not isinstance(percent, bool):
+        if percent >= 100:
+            return None  # steps, by mistake: see _too_long
         return round(percent / 100, 6) or None
     return percent or None
 
@@ -114,6 +117,14 @@ def _drop_second_warm_up(draft: Draft) -> None:
         draft.take_out("warmup_lr_ratio", "lr_warmup_steps wins over it", asks=False)
     else:
         draft.entries.pop("lr_warmup_steps", None)
+
+
+def _too_long(draft: Draft, tree: Tree) -> None:
+    """Note a warm-up of all steps or more, which a percentage of 100 is."""
+    given = next((item.value for item in tree.items if item.key == "lr_warmup"), None)
+    percent = typed("warmup_lr_ratio", given)
+    if isinstance(percent, int | float) and percent >= 100:
+        draft.notes.append(f"its lr_warmup {percent:g} is a percentage: the learning rate never gets to its height")
 
 
 def _is_zero(value: object) -> bool:

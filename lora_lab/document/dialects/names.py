@@ -144,6 +144,14 @@ REASONS: Final[tuple[tuple[frozenset[str], str, bool], ...]] = (
 FAMILY_SWITCHES: Final = _words("sdxl flux1 sd3 model_train_type")
 """lora_lab sees the family in the base model itself."""
 
+DIFFUSERS: Final = _words(
+    "num_train_epochs checkpointing_steps instance_data_dir instance_prompt class_prompt validation_prompt"
+    " validation_epochs rank dataset_name caption_column center_crop random_flip dataloader_num_workers snr_gamma"
+    " enable_xformers_memory_efficient_attention train_text_encoder allow_tf32 report_to validation_steps"
+    " validation_prompts num_validation_images lora_rank"
+)
+"""Names of diffusers' example scripts that sd-scripts does not know."""
+
 GUI_ONLY: Final = _words(
     "epoch lr_warmup max_resolution optimizer LoRA_type stop_text_encoder_training sdxl_no_half_vae"
 )

@@ -5,7 +5,7 @@ from typing import Final
 
 from lora_lab.config import PARAMETERS
 from lora_lab.document.command_text import has_command
-from lora_lab.document.dialects.names import EVERY_NAME, REASONS
+from lora_lab.document.dialects.names import DIFFUSERS, EVERY_NAME, REASONS
 from lora_lab.document.tree import Form, Tree
 
 MODULES: Final = {
@@ -75,23 +75,11 @@ _MARKS: Final[dict[str, frozenset[str]]] = {
         ["targetSteps", "numRepeats", "unetLR", "networkDim", "networkAlpha", "trainBatchSize", "maxTrainEpochs"]
     ),
 }
-_DIFFUSERS: Final = frozenset(
-    [
-        "num_train_epochs",
-        "checkpointing_steps",
-        "instance_data_dir",
-        "instance_prompt",
-        "validation_prompt",
-        "rank",
-        "dataset_name",
-        "caption_column",
-        "center_crop",
-        "random_flip",
-        "enable_xformers_memory_efficient_attention",
-    ]
-)
 _DATA_BACKEND: Final = frozenset(
     ["crop_aspect", "instance_data_dir", "cache_dir_vae", "caption_strategy", "metadata_backend"]
+)
+_GUI_STATE: Final = frozenset(
+    ["LoRA_type", "sdxl_no_half_vae", "expand_all_accordions", "gpu_ids", "use_shell", "LyCORIS_preset", "save_as_bool"]
 )
 _JSON_START = re.compile(r"(?:\s|//[^\n]*\n|/\*.*?\*/)*[{\[]\s*(?:[\"'}/{]|$)", re.DOTALL)
 _TOML_LINE = re.compile(
@@ -150,6 +138,8 @@ def _toml(tree: Tree) -> str:
     if {"subsets", "general_args", "train_mode"} & sections or "[general_args." in tree.text:
         piped = {"num_ar_buckets", "enable_ar_bucket", "llm_adapter_lr"} & keys
         return "diffusion-pipe" if piped else "easy-toml"
+    if len(keys & _GUI_STATE) >= 2:
+        return "kohya-gui"
     if "datasets" in sections:
         return "mixed" if sections - {"datasets", "general"} else "dataset"
     if sections == {"general"} and not keys & {"network_dim", "learning_rate", "pretrained_model_name_or_path"}:
@@ -172,6 +162,6 @@ def _command(tree: Tree) -> str:
         "train_textual_inversion",
     ):
         return "sd-scripts-command"
-    if name and (tree.keys & _DIFFUSERS or name.startswith(("train_dreambooth", "train_text_to_image"))):
+    if name and (tree.keys & DIFFUSERS or name.startswith(("train_dreambooth", "train_text_to_image"))):
         return "diffusers-command"
     return "sd-scripts-command"

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Final
 
+from lora_lab.config import PARAMETERS
 from lora_lab.document.command_text import is_variable
 from lora_lab.document.dialects.draft import Draft, is_idle, typed
 from lora_lab.document.dialects.names import FAMILY_MARKS, FAMILY_SWITCHES, SD_SCRIPTS
@@ -46,6 +47,15 @@ _OFF_AT_ZERO = frozenset(
 """Our keys whose 0 says in sd-scripts "not set"."""
 
 _PLAIN = "networks.lora"
+_NETWORKS = ("network_module", "LoRA_type", "network_args", "algo")
+_SCHEDULES = ("adafactor", "inverse_sqrt", "cosine_with_min_lr", "warmup_stable_decay", "piecewise_constant")
+
+
+def _is_others(name: str, value: object) -> bool:
+    """Say whether a schedule or optimizer is one that sd-scripts or a fork has and lora_lab has not."""
+    if name == "scheduler":
+        return value in _SCHEDULES or (isinstance(value, str) and "(" in value)
+    return name == "optimizer_type" and isinstance(value, str) and value.endswith(("_adv", "_Advanced"))
 
 
 def take(draft: Draft, item: Item, names: Mapping[str, str] = SD_SCRIPTS) -> None:
@@ -55,6 +65,11 @@ def take(draft: Draft, item: Item, names: Mapping[str, str] = SD_SCRIPTS) -> Non
     if name is None:
         _without_counterpart(draft, item)
     elif is_variable(value) or (isinstance(value, list) and any(map(is_variable, value))):
+        draft.leave_open(name, item)
+    elif value is False and PARAMETERS[name].kind is not bool:
+        draft.put(name, item, None)  # what is false is not set, whatever the type
+    elif _is_others(name, value):
+        draft.drop(item, "lora_lab does not have it")
         draft.leave_open(name, item)
     elif value == "" or (name in _OFF_AT_ZERO and not isinstance(value, bool) and value in (0, "0")):
         draft.put(name, item, None)
@@ -67,8 +82,22 @@ def settle(draft: Draft, *, script: str = "") -> None:
     _warm_up(draft)
     _parts(draft)
     _length(draft)
+    if any(d.asks and d.key in _NETWORKS for d in draft.dropped):
+        draft.unknown |= {"net_dim", "alpha"} & draft.entries.keys()  # they mean something else in other networks
+    _family(draft, script)
+
+
+def _family(draft: Draft, script: str) -> None:
+    """Note the base model's family where the settings tell."""
+    switch = next((d.value for d in draft.dropped if d.key == "sdxl"), None)
+    if switch is True or script.startswith("sdxl_"):
+        draft.family = "sdxl"
+    elif switch is False or script == "train_network":
+        draft.family = "sd"
     family = next((d.key for d in draft.dropped if d.key in FAMILY_MARKS and not is_idle(d.key, d.value)), None)
     foreign = script.endswith("_train_network") and not script.startswith(("sdxl_", "sd_"))
+    if foreign or family or any("it is for" in note for note in draft.notes):
+        draft.family = "other"
     if foreign or family:
         why = f"{script}.py" if foreign else family
         draft.notes.append(f"{why} says that the base is none of SD 1, SD 2 and SDXL, which is what lora_lab trains")
@@ -82,8 +111,8 @@ def defaults_for(draft: Draft) -> dict[str, object]:
     rated = draft.unknown.union(name for name in ("unet_lr", "text_encoder_lr") if draft.value(name) is not None)
     if {"unet_lr", "text_encoder_lr"} <= rated or ("unet_lr" in rated and draft.value("unet_only")):
         del found["learning_rate"]
-    if draft.value("use_8bit_adam"):
-        found.pop("optimizer_type", None)
+    if draft.value("cache_latents_to_disk") and draft.value("cache_latents") is None:
+        found["cache_latents"] = True  # sd-scripts verify_training_args
     return found
 
 

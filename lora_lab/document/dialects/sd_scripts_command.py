@@ -26,6 +26,7 @@ def convert(tree: Tree) -> Document:
         else:
             draft.drop(item)
     settle(draft, script=tree.program)
+    draft.partial = config_file or any(item.key == "dataset_config" for item in tree.items)
     if config_file:
         draft.notes.append("the rest stands in the file of --config_file, which is not read")
     defaults = {} if config_file else defaults_for(draft)

@@ -1,8 +1,9 @@
 """sd-scripts' `--config_file`: flat, or one level of sections whose names mean nothing."""
 
-from lora_lab.config.names import nearest_key
+import difflib
+
 from lora_lab.document.dialects.draft import Draft
-from lora_lab.document.dialects.names import GUI_ONLY, is_known, theirs
+from lora_lab.document.dialects.names import DIFFUSERS, EVERY_NAME, GUI_ONLY, is_known, theirs
 from lora_lab.document.dialects.sd_scripts import defaults_for, settle, take
 from lora_lab.document.document import Document
 from lora_lab.document.tree import Item, Tree
@@ -32,7 +33,9 @@ def convert(tree: Tree) -> Document:
 
 def _unknown(draft: Draft, item: Item) -> None:
     """Keep a key that looks like a misspelt one; others may belong to a fork."""
-    if nearest_key(item.key):
+    if item.key in DIFFUSERS:
+        draft.drop(item, "a name of diffusers' scripts, which sd-scripts passes over in silence")
+    elif difflib.get_close_matches(item.key[:60], EVERY_NAME, n=1, cutoff=0.85):
         draft.put(item.key, item, item.value)
     else:
         draft.drop(item, "sd-scripts does not know it either, as far as lora_lab can tell")
