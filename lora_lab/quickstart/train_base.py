@@ -2,7 +2,8 @@
 
 Its stages are each kept in OUT so that a stopped run goes on with the next one: the VAE on every outline of
 `draw.py`, then U-Net and text encoder together on `SHAPES` alone, shapes before colours. About two hours on two CPU
-cores; the result is a diffusers folder of the Stable Diffusion 1.x architecture, small enough to travel with the package.
+cores; the result is a diffusers folder of the Stable Diffusion 1.x architecture, small enough to travel with the
+package.
 """
 
 import copy
