@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lora_lab.config import resolve_path
+from lora_lab.lint.lora_header import LoraHeader, read_lora_header
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 CAPTION_SUFFIXES = (".txt", ".caption", ".tags", ".cap")
@@ -128,6 +129,14 @@ class Disk:
         if not isinstance(known, Captions):
             known = self._known[key] = _captions(self.data_folder(path), suffix)
         return known
+
+    def lora(self, path: Path) -> LoraHeader | None:
+        """Return the header of a .safetensors file, None if it can't be read."""
+        key = ("lora", str(path))
+        if key not in self._known:
+            self._known[key] = read_lora_header(path)
+        known = self._known[key]
+        return known if isinstance(known, LoraHeader) else None
 
     def text(self, path: Path, most: int = 65_536) -> str | None:
         """Return the start of a small text file, None if it can't be read."""

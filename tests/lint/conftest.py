@@ -11,6 +11,7 @@ import pytest
 from lora_lab.document.dialects import decode_config
 from lora_lab.lint import Disk, LintResult, Rule, lint_document
 
+_TENSORS = b"safetensors "
 _BLOCK = re.compile(r"```(json|files)\n(.*?)```", re.DOTALL)
 
 
@@ -32,12 +33,16 @@ def _example(rule: Rule, heading: str) -> tuple[str, str]:
 
 
 def _lay_out(files: str, folder: Path) -> None:
-    """Make files from lines like `path: content`; escapes such as \\xff stand for bytes."""
+    """Make files from lines `path: content`; \\xff and the like are bytes, `safetensors {...}` is a file with that header."""
     for line in filter(None, map(str.strip, files.splitlines())):
         path, _, content = line.partition(":")
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content.strip().encode("latin-1").decode("unicode_escape").encode("latin-1"))
+        data = content.strip().encode("latin-1").decode("unicode_escape").encode("latin-1")
+        if data.startswith(_TENSORS):
+            data = data.removeprefix(_TENSORS)
+            data = len(data).to_bytes(8, "little") + data
+        target.write_bytes(data)
 
 
 def _judge(rule: Rule, heading: str, folder: Path) -> LintResult:

@@ -20,12 +20,12 @@ by_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
 
 HUNDREDS = {
     "0": {"dialects", "fields", "suppressions", "text"},
-    "1": {"files", "folders", "regularisation"},
-    "2": {"captions", "caption_files", "caption_texts"},
-    "3": {"network"},
-    "4": {"rates", "optimizers", "schedule"},
-    "5": {"steps", "saving"},
-    "6": {"resolution", "augmentation"},
+    "1": {"config_files", "files", "picture_files", "folders", "regularisation"},
+    "2": {"captions", "caption_files", "caption_texts", "caption_words"},
+    "3": {"network", "starting_point"},
+    "4": {"rates", "optimizers", "optimizer_arguments", "schedule", "curves"},
+    "5": {"steps", "saving", "samples"},
+    "6": {"resolution", "augmentation", "bucket_limits"},
     "7": {"precision", "model_family"},
     "8": {"misread_numbers", "misread_switches", "misread_values"},
     "9": {"not_built"},

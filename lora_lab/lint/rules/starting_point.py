@@ -1,0 +1,157 @@
+"""LL3xx: the LoRA file that a run starts from."""
+
+from collections.abc import Iterator
+
+from lora_lab.config import effective_alpha
+from lora_lab.lint.finding import set_to
+from lora_lab.lint.lora_header import LoraHeader
+from lora_lab.lint.rule import Hit, View, rule
+
+_LOADER = "lora_lab/train/lora_file.py; sd-scripts networks/lora.py load_weights"
+_KEY = "lora_model_for_resume"
+
+
+@rule("LL310", "resume-rank-mismatch", "error", reads=(_KEY, "net_dim"), source=_LOADER, sees="disk")
+def resume_rank_mismatch(view: View) -> Iterator[Hit]:
+    """The LoRA to start from has another rank.
+
+    What it does
+    Reads the rank from the header of the .safetensors file that `lora_model_for_resume` names.
+
+    Why is this bad
+    A rank can't change: the run stops when the file is loaded.
+
+    Bad
+    ```json
+    {"lora_model_for_resume": "a.safetensors", "net_dim": 32}
+    ```
+    ```files
+    a.safetensors: safetensors {"lora_unet_a.lora_down.weight": {"shape": [8, 4]}}
+    ```
+
+    Good
+    ```json
+    {"lora_model_for_resume": "a.safetensors", "net_dim": 8, "alpha": 8, "unet_only": true}
+    ```
+    ```files
+    a.safetensors: safetensors {"lora_unet_a.lora_down.weight": {"shape": [8, 4]}}
+    ```
+    """
+    header = _header(view)
+    if header and header.ranks and view.config.net_dim not in header.ranks:
+        rank = min(header.ranks)
+        message = f"net_dim is {view.config.net_dim}, but the LoRA to start from has rank {rank}"
+        yield Hit(message, ("net_dim", _KEY), f"set net_dim to {rank}", set_to("net_dim", rank))
+
+
+@rule("LL311", "resume-alpha-mismatch", "error", reads=(_KEY, "alpha", "net_dim"), source=_LOADER, sees="disk")
+def resume_alpha_mismatch(view: View) -> Iterator[Hit]:
+    """The LoRA to start from was trained with another alpha.
+
+    What it does
+    Compares `alpha` with `ss_network_alpha` in the file's metadata.
+
+    Why is this bad
+    Another alpha changes the strength of what the file has learned. The run stops; sd-scripts trains on, and saves a
+    LoRA whose strength is off.
+
+    Bad
+    ```json
+    {"lora_model_for_resume": "a.safetensors", "net_dim": 32, "alpha": 16}
+    ```
+    ```files
+    a.safetensors: safetensors {"__metadata__": {"ss_network_alpha": "8.0"}, "lora_unet.lora_down.weight": {"shape": [32]}}
+    ```
+
+    Good
+    ```json
+    {"lora_model_for_resume": "a.safetensors", "net_dim": 32, "alpha": 8, "unet_only": true}
+    ```
+    ```files
+    a.safetensors: safetensors {"__metadata__": {"ss_network_alpha": "8.0"}, "lora_unet.lora_down.weight": {"shape": [32]}}
+    ```
+    """
+    header = _header(view)
+    if header is None or header.alpha is None or header.ranks != {view.config.net_dim}:
+        return
+    alpha = effective_alpha(view.config)
+    if abs(header.alpha - alpha) > 0.01 * header.alpha:
+        message = f"alpha is {alpha:g}, but the LoRA to start from has {header.alpha:g}"
+        yield Hit(message, ("alpha", _KEY), f"set alpha to {header.alpha:g}", set_to("alpha", header.alpha))
+
+
+@rule("LL312", "resume-parts-mismatch", "error", reads=(_KEY, "unet_only", "text_only"), source=_LOADER, sees="disk")
+def resume_parts_mismatch(view: View) -> Iterator[Hit]:
+    """The LoRA to start from adapts other parts than this run trains.
+
+    What it does
+    Compares `unet_only` and `text_only` with the names of the file's tensors.
+
+    Why is this bad
+    The run stops; sd-scripts starts the missing part from nothing, or drops what the file has of it.
+
+    Bad
+    ```json
+    {"lora_model_for_resume": "a.safetensors", "net_dim": 8, "alpha": 8}
+    ```
+    ```files
+    a.safetensors: safetensors {"lora_unet_a.lora_down.weight": {"shape": [8, 4]}}
+    ```
+
+    Good
+    ```json
+    {"lora_model_for_resume": "a.safetensors", "net_dim": 8, "alpha": 8, "unet_only": true}
+    ```
+    ```files
+    a.safetensors: safetensors {"lora_unet_a.lora_down.weight": {"shape": [8, 4]}}
+    ```
+    """
+    header = _header(view)
+    if header is None or not header.ranks or (view.config.unet_only and view.config.text_only):
+        return
+    for has, wanted, part in (
+        (header.unet, not view.config.text_only, "the U-Net"),
+        (header.text_encoder, not view.config.unet_only, "the text encoder"),
+    ):
+        if has != wanted:
+            says = "the LoRA to start from has" if has else "the LoRA to start from has nothing of"
+            rest = f"{part}, which this run {'trains' if wanted else 'does not train'}"
+            yield Hit(f"{says} {rest}", (_KEY,), "train the same parts as it: see unet_only and text_only")
+
+
+@rule("LL313", "resume-is-no-lora", "error", reads=(_KEY,), source=_LOADER, sees="disk")
+def resume_is_no_lora(view: View) -> Iterator[Hit]:
+    """The file to start from is no LoRA in kohya's format.
+
+    What it does
+    Looks for `lora_down` tensors in the header of the .safetensors file.
+
+    Why is this bad
+    The run stops. A checkpoint belongs into `base_model`; LyCORIS and PEFT files have tensors of other names.
+
+    Bad
+    ```json
+    {"lora_model_for_resume": "a.safetensors"}
+    ```
+    ```files
+    a.safetensors: safetensors {"model.weight": {"shape": [8, 4]}}
+    ```
+
+    Good
+    ```json
+    {"lora_model_for_resume": "a.safetensors", "net_dim": 8, "alpha": 8, "unet_only": true}
+    ```
+    ```files
+    a.safetensors: safetensors {"lora_unet_a.lora_down.weight": {"shape": [8, 4]}}
+    ```
+    """
+    header = _header(view)
+    if header and not header.ranks:
+        what = f"has no lora_down tensors, but {header.example}" if header.example else "has no tensors"
+        yield Hit(f"{view.config.lora_model_for_resume} {what}", (_KEY,), "name a LoRA that kohya's or this tool wrote")
+
+
+def _header(view: View) -> LoraHeader | None:
+    """Return what the header of the file says; None if there is no file or no header that can be read."""
+    name = view.config.lora_model_for_resume
+    return view.disk.lora(view.disk.resolve(name)) if name and name.lower().endswith(".safetensors") else None
