@@ -60,7 +60,7 @@ def resume_alpha_mismatch(view: View) -> Iterator[Hit]:
     {"lora_model_for_resume": "a.safetensors", "net_dim": 32, "alpha": 16}
     ```
     ```files
-    a.safetensors: safetensors {"__metadata__": {"ss_network_alpha": "8.0"}, "lora_unet.lora_down.weight": {"shape": [32]}}
+    a.safetensors:safetensors {"__metadata__": {"ss_network_alpha": "8"}, "lora_unet.lora_down.weight": {"shape": [32]}}
     ```
 
     Good
@@ -68,7 +68,7 @@ def resume_alpha_mismatch(view: View) -> Iterator[Hit]:
     {"lora_model_for_resume": "a.safetensors", "net_dim": 32, "alpha": 8, "unet_only": true}
     ```
     ```files
-    a.safetensors: safetensors {"__metadata__": {"ss_network_alpha": "8.0"}, "lora_unet.lora_down.weight": {"shape": [32]}}
+    a.safetensors:safetensors {"__metadata__": {"ss_network_alpha": "8"}, "lora_unet.lora_down.weight": {"shape": [32]}}
     ```
     """
     header = _header(view)
