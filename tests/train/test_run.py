@@ -165,7 +165,7 @@ def test_resumed_is_uninterrupted(
     resumed = train(max_steps=12, load_previous_save_state=str(state), **values)
     assert same_tensors(straight.tensors, resumed.tensors)
     assert resumed.curve("loss") == {n: value for n, value in straight.curve("loss").items() if n > 5}
-    for key in ("lr/unet", "epoch_loss"):
+    for key in ("lr/unet", "epoch_loss", "val_loss"):
         assert resumed.curve(key) == {n: value for n, value in straight.curve(key).items() if n > 5}
 
 
