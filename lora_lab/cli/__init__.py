@@ -11,6 +11,8 @@ from lora_lab.failure import Failure
 COMMANDS = {
     "lint": "Find what would waste a training run.",
     "explain": "Say what a parameter or a rule means.",
+    "convert": "Turn a config of another program into ours, or ours into one for sd-scripts.",
+    "diff": "Show what really differs between two configs.",
     "train": "Train one LoRA.",
     "sweep": "Train every run of a grid and compare them.",
     "ui": "Open MLflow on the runs.",

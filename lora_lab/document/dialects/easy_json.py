@@ -12,7 +12,7 @@ from lora_lab.document.document import Document
 from lora_lab.document.tree import Item, Tree
 
 NAME = "easy"
-TITLE = "a LoRA Easy Training Scripts config"
+TITLE = "a config in the keys of lora_lab and LoRA Easy Training Scripts"
 
 _RENAMED = {"save_at_n_epochs": "save_every_n_epochs", "resume": "load_previous_save_state"}
 _SWITCHES = {"use_lion": "Lion"}

@@ -5,10 +5,11 @@ The GUI converts what it loads, so a number in quotes is as good as one without,
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from lora_lab.document.dialects.draft import Draft, is_idle, typed
-from lora_lab.document.dialects.names import GUI_BOXES, KOHYA_GUI, theirs
+from lora_lab.document.dialects.names import GUI_BOXES, KOHYA_GUI, OTHER_FAMILY, theirs
 from lora_lab.document.dialects.sd_scripts import arguments, settle, take
 from lora_lab.document.document import Document
 from lora_lab.document.tree import Item, Tree
@@ -38,6 +39,7 @@ def convert(tree: Tree) -> Document:
     if _is_zero(draft.value("unet_lr")) and _is_zero(draft.value("text_encoder_lr")):
         for name in ("unet_lr", "text_encoder_lr"):
             draft.change(name, None)  # the GUI passes on neither: the main rate counts
+    _tabs(draft, tree)
     settle(draft)
     _too_long(draft, tree)
     if draft.value("optimizer_type") and draft.value("use_8bit_adam"):
@@ -48,9 +50,9 @@ def convert(tree: Tree) -> Document:
 def _take(draft: Draft, item: Item) -> None:
     """Put one key of the GUI's."""
     key, value = item.key, item.value
+    if key == "epoch":
+        return  # see _epochs
     if key in GUI_BOXES:
-        if value is True or value == "true":
-            draft.notes.append(f"it is for {GUI_BOXES[key]}; lora_lab trains SD 1, SD 2 and SDXL")
         draft.drop(item, "lora_lab sees the family in the base model", asks=False)
     elif key.startswith(_ELSEWHERE) or key == "comment":
         draft.drop(item, "of a part of the GUI that is not about SD or SDXL", asks=False)
@@ -64,7 +66,7 @@ def _take(draft: Draft, item: Item) -> None:
         said = name in draft.entries and draft.value(name) is not None  # under another name of the same setting
         if not (said and value in ("", None)):
             take(draft, item._replace(value=typed(name, value)), KOHYA_GUI)
-    elif key != "epoch":  # see _epochs
+    else:
         take(draft, item, {})
 
 
@@ -117,6 +119,24 @@ def _drop_second_warm_up(draft: Draft) -> None:
         draft.take_out("warmup_lr_ratio", "lr_warmup_steps wins over it", asks=False)
     else:
         draft.entries.pop("lr_warmup_steps", None)
+
+
+def _tabs(draft: Draft, tree: Tree) -> None:
+    """Pass over what other tabs and boxes of the GUI are about: it saves all of its fields, used or not."""
+    boxes = [box for box in GUI_BOXES if any(item.key == box and item.value in (True, "true") for item in tree.items)]
+    draft.notes += [f"it is for {GUI_BOXES[box]}; lora_lab trains SD 1, SD 2 and SDXL" for box in boxes]
+    idle = {"learning_rate_te", "learning_rate_te1", "learning_rate_te2", "weights", "template", "init_word"}
+    idle |= set() if boxes else OTHER_FAMILY
+    kind = next((item.value for item in tree.items if item.key == "LoRA_type"), "Standard")
+    if kind == "Standard":
+        idle |= {"conv_dim", "conv_alpha", "conv_dims", "conv_alphas", "factor", "unit", "use_cp", "decompose_both"}
+    draft.dropped = [replace(one, asks=one.asks and one.key not in idle) for one in draft.dropped]
+    if {"token_string", "num_vectors_per_token"} & tree.keys:
+        draft.notes.append("it is for textual inversion, which lora_lab does not do")
+    elif any(key.startswith("leco_") for key in tree.keys):
+        draft.notes.append("it is for LECO, which lora_lab does not do")
+    elif "learning_rate_te" in tree.keys and not {"network_dim", "LoRA_type"} & tree.keys:
+        draft.notes.append("it is for the GUI's Dreambooth or fine-tuning tab, which trains the whole model")
 
 
 def _too_long(draft: Draft, tree: Tree) -> None:

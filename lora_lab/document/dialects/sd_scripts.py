@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from lora_lab.config import PARAMETERS
@@ -47,6 +48,20 @@ _OFF_AT_ZERO = frozenset(
 """Our keys whose 0 says in sd-scripts "not set"."""
 
 _PLAIN = "networks.lora"
+_REFINES = {
+    "multires_noise_discount": "multires_noise_iterations",
+    "ip_noise_gamma_random_strength": "ip_noise_gamma",
+    "noise_offset_random_strength": "noise_offset",
+    "adaptive_noise_scale": "noise_offset",
+    "noise_offset_type": "multires_noise_iterations",
+    "huber_c": "loss_type",
+    "huber_schedule": "loss_type",
+    "huber_scale": "loss_type",
+    "token_warmup_min": "token_warmup_step",
+    "conditioning_data_dir": "masked_loss",
+}
+"""Settings that do nothing unless another one is set."""
+
 _NETWORKS = ("network_module", "LoRA_type", "network_args", "algo")
 _SCHEDULES = ("adafactor", "inverse_sqrt", "cosine_with_min_lr", "warmup_stable_decay", "piecewise_constant")
 
@@ -79,12 +94,22 @@ def take(draft: Draft, item: Item, names: Mapping[str, str] = SD_SCRIPTS) -> Non
 
 def settle(draft: Draft, *, script: str = "") -> None:
     """Resolve what depends on more than one setting, as sd-scripts does."""
+    draft.dropped = [replace(one, asks=one.asks and not _hangs_idle(draft, one.key)) for one in draft.dropped]
     _warm_up(draft)
     _parts(draft)
     _length(draft)
     if any(d.asks and d.key in _NETWORKS for d in draft.dropped):
         draft.unknown |= {"net_dim", "alpha"} & draft.entries.keys()  # they mean something else in other networks
     _family(draft, script)
+
+
+def _hangs_idle(draft: Draft, key: str) -> bool:
+    """Say whether a setting does nothing because the one that it refines is off."""
+    of = _REFINES.get(key)
+    if of is None:
+        return False
+    set_here = draft.value(of) not in (None, 0, "l2")
+    return not set_here and not any(one.key == of and one.asks for one in draft.dropped)
 
 
 def _family(draft: Draft, script: str) -> None:
@@ -94,9 +119,9 @@ def _family(draft: Draft, script: str) -> None:
         draft.family = "sdxl"
     elif switch is False or script == "train_network":
         draft.family = "sd"
-    family = next((d.key for d in draft.dropped if d.key in FAMILY_MARKS and not is_idle(d.key, d.value)), None)
+    family = next((d.key for d in draft.dropped if d.key in FAMILY_MARKS and d.asks), None)
     foreign = script.endswith("_train_network") and not script.startswith(("sdxl_", "sd_"))
-    if foreign or family or any("it is for" in note for note in draft.notes):
+    if foreign or family or any(note.startswith("it is for") for note in draft.notes):
         draft.family = "other"
     if foreign or family:
         why = f"{script}.py" if foreign else family
@@ -210,4 +235,6 @@ def _length(draft: Draft) -> None:
     """Let the epochs win over the steps: in sd-scripts they do, here it is the other way round."""
     if draft.value("num_epochs") is not None and draft.value("max_steps") is not None:
         theirs = draft.spellings["num_epochs"]
-        draft.take_out("max_steps", f"{theirs} wins over it in sd-scripts")
+        steps = draft.spellings["max_steps"]
+        draft.take_out("max_steps", f"{theirs} wins over it in sd-scripts", asks=False)
+        draft.notes.append(f"{theirs} wins over {steps} in sd-scripts")

@@ -1,0 +1,88 @@
+"""Our settings as a TOML file for sd-scripts' `--config_file`."""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from lora_lab.config import PARAMETERS, arguments, check, sides
+from lora_lab.document.compose import to_toml
+from lora_lab.document.dialects.names import theirs
+from lora_lab.document.dialects.sd_scripts import ASSUMED
+
+_SCHEDULES: Final = frozenset(["linear", "cosine", "cosine_with_restarts", "polynomial", "constant"])
+_ALWAYS: Final = frozenset([*ASSUMED, "train_resolution", "test_seed", "num_epochs"]) - {"max_steps"}
+"""What is written even where it is our default, because sd-scripts takes something else (or nothing at all)."""
+
+
+class Written(NamedTuple):
+    """The text, and why each setting of ours that is not in it was left out."""
+
+    text: str
+    left_out: dict[str, str]
+
+
+def to_sd_scripts(values: Mapping[str, object]) -> Written:
+    """Return the settings in sd-scripts' names and units; what is invalid is left out."""
+    checked = check(values)
+    config = checked.config
+    names = theirs("sd-scripts")
+    left_out = {problem.key: problem.message for problem in checked.problems if problem.key in checked.given}
+    given = {key for key in checked.given if values.get(key) is not None} - left_out.keys()
+    found: dict[str, object] = {"network_module": "networks.lora"}
+    for key in PARAMETERS:
+        if key not in given | _ALWAYS or key in left_out:
+            continue
+        reason = _reason(key, getattr(config, key), names)
+        if reason is None:
+            found[names[key]] = _value(key, getattr(config, key))
+        elif key in given and reason:
+            left_out[key] = reason
+    _length(found, config.max_steps is not None, "num_epochs" in given, left_out)
+    if config.alpha in (None, 0):
+        found["network_alpha"] = config.net_dim
+    if config.warmup_lr_ratio and config.lr_warmup_steps is None:
+        found["lr_warmup_steps"] = config.warmup_lr_ratio
+    if config.use_8bit_adam and "optimizer_type" in found:
+        del found["use_8bit_adam"]  # sd-scripts refuses the two together
+        left_out["use_8bit_adam"] = "sd-scripts takes it or optimizer_type"
+    return Written(to_toml(found), left_out)
+
+
+def _reason(key: str, value: object, names: Mapping[str, str]) -> str | None:
+    """Return why a setting can't be written, "" where nothing is lost by it, None where it can."""
+    if key == "warmup_lr_ratio" or value is None:
+        return ""
+    if key not in names:
+        usual = PARAMETERS[key].default
+        return "" if value == usual else "sd-scripts has no such setting"
+    if key == "scheduler" and value in ("step", "plateau"):
+        return f"sd-scripts has no schedule {value}"
+    if key == "save_as" and value == "bin":
+        return "sd-scripts writes safetensors, ckpt and pt"
+    if key == "sample_prompts" and not isinstance(value, str):
+        return "sd-scripts reads prompts from a file: write them into one, a line each"
+    if key == "max_clip_token_length" and value == 75:
+        return ""  # the flag's absence says 75
+    return None
+
+
+def _value(key: str, value: object) -> object:
+    """Return a value as a `--config_file` wants it, where argparse's types do not help."""
+    if key == "train_resolution":
+        width, height = sides(value)  # type: ignore[arg-type]
+        return f"{width},{height}"
+    if key == "optimizer_args":
+        return [f"{name}={_literal(one)}" for name, one in arguments(value).items()]  # type: ignore[arg-type]
+    return value
+
+
+def _literal(value: object) -> str:
+    """Return an argument as a text that `ast.literal_eval` reads back."""
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+def _length(found: dict[str, object], by_steps: bool, epochs_given: bool, left_out: dict[str, str]) -> None:
+    """Write steps or epochs: with both, sd-scripts lets the epochs win, and lora_lab the steps."""
+    if by_steps:
+        found.pop("max_train_epochs", None)
+        if epochs_given:
+            left_out["num_epochs"] = "max_steps wins over it"
