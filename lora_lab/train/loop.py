@@ -63,7 +63,7 @@ def train_pack(
     Raises Failure when a loss stops being a number.
     """
     plan = members[0].plan
-    validate_every = max(1, math.ceil(plan.epochs / MAX_VALIDATIONS))
+    validate_every = max(1, math.ceil(plan.epochs / MAX_VALIDATIONS)) if data.validation is not None else 1
     started, seen = time.monotonic(), 0
 
     if first_step == 0:
@@ -86,10 +86,11 @@ def train_pack(
             for member in members:
                 write_steps(member, speed)
             progress(Progress(done, plan.total_steps, members[0].journal.latest["loss"]))
+        if epoch_ends or last:
+            close_epoch(members, done)
         if last or (epoch_ends and epoch % validate_every == 0):
             validate(session, members, data.validation, done)
-        if epoch_ends or last:
-            judge(members, done)
+            judge(members, data.validation)
         for member in members:
             hook(member, done, epoch)
     return [dict(member.journal.latest) for member in members]
@@ -147,8 +148,8 @@ def validate(session: Session, members: Sequence[Member], pictures: ValidationDa
         member.record(Metrics(step=step, values={"val_loss": value}, time_ms=now))
 
 
-def judge(members: Sequence[Member], step: int) -> None:
-    """Record the epoch's mean loss and tell each schedule the validation loss, or without one that mean."""
+def close_epoch(members: Sequence[Member], step: int) -> None:
+    """Record the mean loss of the epoch."""
     now = time.time_ns() // 1_000_000
     for member in members:
         journal = member.journal
@@ -156,4 +157,9 @@ def judge(members: Sequence[Member], step: int) -> None:
         journal.epoch_losses.clear()
         journal.latest["epoch_loss"] = mean
         member.record(Metrics(step=step, values={"epoch_loss": mean}, time_ms=now))
-        member.schedule.judge(journal.latest.get("val_loss", mean))
+
+
+def judge(members: Sequence[Member], pictures: ValidationDataset | None) -> None:
+    """Tell each schedule the new validation loss, or without held-out pictures the epoch's mean loss."""
+    for member in members:
+        member.schedule.judge(member.journal.latest["val_loss" if pictures is not None else "epoch_loss"])

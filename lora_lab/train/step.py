@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -68,6 +68,7 @@ class Member:
 
 def pack_step(session: Session, members: Sequence[Member], batches: Sequence[PackBatch]) -> tuple[Tensor, list[Tensor]]:
     """Learn from some batches as one: losses (K,) and the gradient norm of each member, detached."""
+    _switch(members, "train")
     total = torch.zeros(len(members), device=session.device)
     for batch in batches:
         with session.pack.serving(*(m.key for m in members), step=batch.index, training=True):
@@ -76,7 +77,16 @@ def pack_step(session: Session, members: Sequence[Member], batches: Sequence[Pac
             torch.stack(scaled).sum().backward()  # the members share no parameter, so their gradients do not mix
         total += losses.detach()
     norms = [_move(member) for member in members]
+    _switch(members, "eval")
     return total, norms
+
+
+def _switch(members: Sequence[Member], mode: Literal["train", "eval"]) -> None:
+    """Schedule-free optimizers learn with other weights than those to look at (Defazio et al. 2024)."""
+    for member in members:
+        switch = getattr(member.optimizer, mode, None)
+        if switch is not None:
+            switch()
 
 
 def _move(member: Member) -> Tensor:

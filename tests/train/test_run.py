@@ -2,6 +2,8 @@
 
 import json
 import random
+import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -167,6 +169,56 @@ def test_resumed_is_uninterrupted(
     assert resumed.curve("loss") == {n: value for n, value in straight.curve("loss").items() if n > 5}
     for key in ("lr/unet", "epoch_loss", "val_loss"):
         assert resumed.curve(key) == {n: value for n, value in straight.curve(key).items() if n > 5}
+
+
+@pytest.mark.parametrize("split", [0.25, 0.0])
+def test_plateau_hears_each_loss_once(split: float, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plateau schedule is judged by new validation losses only, or without any by every epoch's mean."""
+    heard: list[float] = []
+    monkeypatch.setattr("lora_lab.train.loop.MAX_VALIDATIONS", 2)
+    monkeypatch.setattr("lora_lab.train.schedule.PlateauSchedule.judge", lambda self, value: heard.append(value))
+    run = train(validation_split=split, scheduler="plateau", batch_size=16, max_steps=None, num_epochs=4)
+    losses = run.curve("val_loss" if split else "epoch_loss")
+    assert list(losses) == ([0, 2, 4] if split else [1, 2, 3, 4])
+    assert heard == [value for step, value in losses.items() if step]
+
+
+def test_schedule_free(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An optimizer with two sets of weights learns with one, and the other is validated and saved."""
+
+    class Free(torch.optim.SGD):
+        """Moves the weights by 1 while it learns, as schedulefree's optimizers move them by something."""
+
+        learning = False
+
+        def train(self) -> None:
+            self._shift(True)
+
+        def eval(self) -> None:
+            self._shift(False)
+
+        def step(self, closure: Any = None) -> Any:
+            assert self.learning
+            return super().step(closure)
+
+        @torch.no_grad()
+        def _shift(self, learning: bool) -> None:
+            if learning != self.learning:
+                for group in self.param_groups:
+                    for parameter in group["params"]:
+                        parameter.add_(1e-3 if learning else -1e-3)
+            self.learning = learning
+
+    module = types.ModuleType("schedulefree")
+    module.SGDScheduleFree = Free  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "schedulefree", module)
+    values: dict[str, Any] = {"validation_split": 0.25, "max_steps": 2, "learning_rate": 1e-12}
+    free = train(**values, optimizer_type="SGDScheduleFree")
+    plain = train(**values, optimizer_type="torch.optim.SGD")
+    assert free.curve("val_loss") == pytest.approx(plain.curve("val_loss"), rel=1e-4)
+    for name, tensor in plain.tensors.items():
+        torch.testing.assert_close(free.tensors[name], tensor, rtol=0, atol=1e-6)
+    assert free.curve("loss")[2] != pytest.approx(plain.curve("loss")[2], rel=1e-6)
 
 
 def test_state_that_has_done_all(train: Callable[..., Any]) -> None:
