@@ -42,6 +42,7 @@ class Options:
     ignore: tuple[str, ...]
     severity: "Severity | None"
     isolated: bool
+    dialect: str | None
     statistics: bool
     output_file: Path | None
     skip_others: bool
@@ -74,11 +75,15 @@ class Session:
 @click.option("--statistics", is_flag=True, help="Count the findings of each rule instead of showing them.")
 @click.option("--no-disk", is_flag=True, help="Judge the text alone: do not look for models, folders or captions.")
 @click.option("--skip-others", is_flag=True, help="Pass over files that are no training configs, as in a folder.")
+@click.option("--dialect", metavar="NAME", help="Whose keys the files have, where the keys do not tell: see below.")
 @click.option("--isolated", is_flag=True, help="Read no settings from pyproject.toml or lora-lab.toml.")
 def command(files: tuple[str, ...], **options: Any) -> None:
     """Find what would waste a training run.
 
-    FILE is a config; - reads one from the standard input; a folder is searched for .json files. Settings (select,
+    FILE is a config: JSON, TOML or YAML in lora_lab's keys, or one of another program, which its keys tell: kohya's
+    GUI, sd-scripts (--config_file, --dataset_config, a command line), LoRA Easy Training Scripts. - reads one from the
+    standard input; a folder is searched for .json files. --dialect is one of own, easy, easy-toml, kohya-gui,
+    sd-scripts, sd-scripts-command, dataset, mixed. Settings (select,
     ignore, severity, per-file-ignores) come from [tool.lora-lab] in a pyproject.toml or from a lora-lab.toml, in the
     config's folder or above it.
 
@@ -103,6 +108,11 @@ def _check(options: Options) -> None:
 
     if options.unsafe_fixes and not (options.fix or options.diff):
         raise click.UsageError("--unsafe-fixes says which fixes: add --fix to make them or --diff to see them")
+    if options.dialect is not None:
+        from lora_lab.document.dialects import DIALECTS
+
+        if options.dialect not in DIALECTS:
+            raise click.UsageError(f"no dialect is called {options.dialect}; there are {', '.join(DIALECTS)}")
     if options.statistics and options.form != "text":
         raise click.UsageError("--statistics is text")
     Settings().overridden(options.select, options.ignore)
@@ -119,13 +129,16 @@ def _exit_code(session: Session) -> int:
 
 def _judge(source: Source, session: Session) -> None:
     """Judge one file, and mend it if that is wanted."""
-    from lora_lab.document import decode_document, read_document
+    from lora_lab.document.dialects import decode_config, read_config
     from lora_lab.failure import Failure
     from lora_lab.lint.report import Judged
 
     options = session.options
     try:
-        document = read_document(source.path) if source.path else decode_document(sys.stdin.buffer.read())
+        if source.path:
+            document = read_config(source.path, options.dialect)
+        else:
+            document = decode_config(sys.stdin.buffer.read(), None, options.dialect)
         settings = _settings(document.folder, session)
         if (source.found or options.skip_others) and _is_other(document, session):
             session.skipped += 1
