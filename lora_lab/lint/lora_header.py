@@ -9,10 +9,11 @@ LONGEST = 8 * 1024 * 1024
 
 
 class LoraHeader(NamedTuple):
-    """What a LoRA's header tells: its ranks, alpha from the metadata, and the parts that it adapts."""
+    """What a LoRA's header tells: its ranks, alpha and clip_skip from the metadata, and the parts that it adapts."""
 
     ranks: frozenset[int]
     alpha: float | None
+    clip_skip: int | None
     unet: bool
     text_encoder: bool
     example: str
@@ -31,10 +32,12 @@ def read_lora_header(path: Path) -> LoraHeader | None:
     metadata = header.pop("__metadata__", None)
     down = {name: about for name, about in header.items() if name.endswith(".lora_down.weight")}
     ranks = frozenset(rank for about in down.values() if (rank := _rank(about)))
-    alpha = metadata.get("ss_network_alpha") if isinstance(metadata, dict) else None
+    known = metadata if isinstance(metadata, dict) else {}
+    skip = _number(known.get("ss_clip_skip"))
     return LoraHeader(
         ranks,
-        _number(alpha),
+        _number(known.get("ss_network_alpha")),
+        int(skip) if skip and skip <= 23 else None,
         any(name.startswith("lora_unet") for name in down),
         any(name.startswith("lora_te") for name in down),
         min(header, default=""),

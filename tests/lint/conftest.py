@@ -33,7 +33,7 @@ def _example(rule: Rule, heading: str) -> tuple[str, str]:
 
 
 def _lay_out(files: str, folder: Path) -> None:
-    """Make files from lines `path: content`; \\xff and the like are bytes, `safetensors {...}` a file with that header."""
+    """Make files from lines `path: content`; \\xff and the like are bytes, `safetensors {...}` such a header."""
     for line in filter(None, map(str.strip, files.splitlines())):
         path, _, content = line.partition(":")
         target = folder / path

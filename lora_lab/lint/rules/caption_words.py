@@ -91,3 +91,54 @@ def emphasis_is_literal(view: View) -> Iterator[Hit]:
     for name, weight in islice(found, 1):
         message = f"{name} has {weight}, which is a prompt's syntax: in training it is taken literally"
         yield Hit(message, ("img_folder",), "write the words alone")
+
+
+@rule(
+    "LL230",
+    "caption-too-long",
+    "warning",
+    reads=("img_folder", "caption_extension", "max_clip_token_length"),
+    source="CLIP's tokenizer, https://github.com/openai/CLIP/blob/main/clip/simple_tokenizer.py",
+    sees="disk",
+)
+def caption_too_long(view: View) -> Iterator[Hit]:
+    """A caption has more words than the text encoder reads.
+
+    What it does
+    Counts words, digits and punctuation, each of which is at least one token, and compares them with
+    `max_clip_token_length`. What it reports is certainly cut; a caption a little shorter may be too, since rare words
+    are several tokens.
+
+    Why is this bad
+    The end of the caption is cut off without a word.
+
+    Bad
+    ```json
+    {"img_folder": "pics"}
+    ```
+    ```files
+    pics/10_cat/a.png
+    pics/10_cat/a.txt: 0123456789012345678901234567890123456789012345678901234567890123456789 a, b, c, d
+    ```
+
+    Good
+    ```json
+    {"img_folder": "pics"}
+    ```
+    ```files
+    pics/10_cat/a.png
+    pics/10_cat/a.txt: cat, blue eyes
+    ```
+    """
+    limit = view.config.max_clip_token_length
+    captions = view.disk.captions(view.disk.resolve(view.config.img_folder), view.config.caption_extension)
+    long = [name for name, text in captions.texts.items() if len(text) > limit and _least_tokens(text) > limit]
+    if long:
+        message = f"{len(long)} caption(s) have more than {limit} tokens and are cut, {long[0]} among them"
+        remedy = "shorten them" if limit == 225 else "shorten them, or raise max_clip_token_length to 225"
+        yield Hit(message, ("max_clip_token_length", "img_folder"), remedy)
+
+
+def _least_tokens(text: str) -> int:
+    """Return how many tokens a text has at least: the pieces that CLIP's tokenizer never joins."""
+    return len(re.findall(r"[^\W\d_]+|\d|(?:[^\s\w]|_)+", text))

@@ -1,6 +1,8 @@
 """LL1xx: configs that start from others, or only write one."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from lora_lab.config import ALIASES, PARAMETERS
 from lora_lab.lint.finding import removed
@@ -150,3 +152,53 @@ def json_only_without_folder(view: View) -> Iterator[Hit]:
     if view.config.save_json_only and not view.config.save_json_folder:
         message = "save_json_only is true, and save_json_folder names no folder"
         yield Hit(message, ("save_json_only", "save_json_folder"), "name one, or set save_json_only to false")
+
+
+@rule(
+    "LL124",
+    "state-past-the-end",
+    "error",
+    reads=("load_previous_save_state", "max_steps"),
+    source="lora_lab/train/run.py; sd-scripts issues 141, 840, 954",
+    sees="disk",
+)
+def state_past_the_end(view: View) -> Iterator[Hit]:
+    """The state to go on from has done all the steps already.
+
+    What it does
+    Compares `max_steps` with `current_step` in the state's `train_state.json`.
+
+    Why is this bad
+    `max_steps` counts from the beginning, not from the state: there is nothing left to train, and the run stops.
+
+    Bad
+    ```json
+    {"load_previous_save_state": "a-state", "max_steps": 500}
+    ```
+    ```files
+    a-state/training.pt: x
+    a-state/train_state.json: {"current_step": 500}
+    ```
+
+    Good
+    ```json
+    {"load_previous_save_state": "a-state", "max_steps": 900}
+    ```
+    ```files
+    a-state/training.pt: x
+    a-state/train_state.json: {"current_step": 500}
+    ```
+    """
+    state, planned = view.config.load_previous_save_state, view.config.max_steps
+    if not state or planned is None:
+        return
+    found = re.search(r'"current_step"\s*:\s*(\d{1,9})\b', view.disk.text(_state_file(view, state)) or "")
+    if found and int(found.group(1)) >= planned:
+        message = f"the state has done {found.group(1)} steps, and max_steps {planned} counts from the beginning"
+        remedy = "raise max_steps, or start a new run with lora_model_for_resume"
+        yield Hit(message, ("max_steps", "load_previous_save_state"), remedy)
+
+
+def _state_file(view: View, state: str) -> Path:
+    """Return the path of the state's counters."""
+    return view.disk.resolve(state) / "train_state.json"

@@ -150,3 +150,41 @@ def plateau_never_reached(view: View) -> Iterator[Hit]:
 def _chosen(view: View) -> bool:
     """Say whether the file sets the number of cycles, as the old tool did with 1 in every file that it saved."""
     return "cosine_restarts" in view.given
+
+
+@rule(
+    "LL435",
+    "warmup-rounds-to-nothing",
+    "warning",
+    reads=("warmup_lr_ratio", "lr_warmup_steps", "max_steps", "scheduler"),
+    source="lora_lab/config/steps.py warmup_steps",
+)
+def warmup_rounds_to_nothing(view: View) -> Iterator[Hit]:
+    """The warm-up is less than one step.
+
+    What it does
+    Multiplies `warmup_lr_ratio` by `max_steps`.
+
+    Why is this bad
+    It is rounded down to none.
+
+    Bad
+    ```json
+    {"warmup_lr_ratio": 0.01, "max_steps": 50}
+    ```
+
+    Good
+    ```json
+    {"warmup_lr_ratio": 0.1, "max_steps": 50}
+    ```
+    """
+    ratio, steps = view.config.warmup_lr_ratio, view.config.max_steps
+    if (
+        ratio
+        and steps
+        and view.config.lr_warmup_steps is None
+        and view.config.scheduler != "constant"
+        and ratio * steps < 1
+    ):
+        message = f"{ratio:g} of {steps} steps is less than one: there is no warm-up"
+        yield Hit(message, ("warmup_lr_ratio", "max_steps"), "raise it, or leave it out")

@@ -101,3 +101,53 @@ def nested_pictures(view: View) -> Iterator[Hit]:
             number = sum(len(view.disk.listing(subset.path / name).pictures) for name in deeper)
             message = f"{number} picture(s) in {subset.name}/{deeper[0]} are not used: they lie too deep"
             yield Hit(message, ("img_folder",), "move them up, or make an N_name folder of their own of them")
+
+
+@rule(
+    "LL125",
+    "regularisation-left-over",
+    "info",
+    reads=("img_folder", "reg_img_folder"),
+    source="sd-scripts library/train_util.py DreamBoothDataset",
+    sees="disk",
+)
+def regularisation_left_over(view: View) -> Iterator[Hit]:
+    """There are more regularisation pictures than are used.
+
+    What it does
+    Counts both kinds with their repeats.
+
+    Why is this bad
+    As many are shown as training pictures; the rest, the last ones by name, are never seen.
+
+    Bad
+    ```json
+    {"img_folder": "pics", "reg_img_folder": "reg"}
+    ```
+    ```files
+    pics/1_cat/a.png
+    reg/1_animal/a.png
+    reg/1_animal/b.png
+    ```
+
+    Good
+    ```json
+    {"img_folder": "pics", "reg_img_folder": "reg"}
+    ```
+    ```files
+    pics/2_cat/a.png
+    reg/1_animal/a.png
+    reg/1_animal/b.png
+    ```
+    """
+    if not view.config.reg_img_folder:
+        return
+    wanted = view.disk.data_folder(view.disk.resolve(view.config.img_folder)).samples
+    left, shown = 0, 0
+    for subset in view.disk.data_folder(view.disk.resolve(view.config.reg_img_folder)).subsets:
+        for _ in subset.listing.pictures if subset.used else ():
+            left += shown >= wanted
+            shown += subset.repeats or 0
+    if wanted and left:
+        message = f"{left} regularisation picture(s) are never shown: the training pictures count {wanted}"
+        yield Hit(message, ("reg_img_folder", "img_folder"), "lower the repeats of the regularisation folders")

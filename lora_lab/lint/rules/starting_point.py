@@ -155,3 +155,36 @@ def _header(view: View) -> LoraHeader | None:
     """Return what the header of the file says; None if there is no file or no header that can be read."""
     name = view.config.lora_model_for_resume
     return view.disk.lora(view.disk.resolve(name)) if name and name.lower().endswith(".safetensors") else None
+
+
+@rule("LL314", "resume-clip-skip", "warning", reads=(_KEY, "clip_skip"), source="sd-scripts ss_clip_skip", sees="disk")
+def resume_clip_skip(view: View) -> Iterator[Hit]:
+    """The LoRA to start from was trained with another `clip_skip`.
+
+    What it does
+    Compares `clip_skip` with `ss_clip_skip` in the file's metadata.
+
+    Why is this bad
+    The U-Net's part was trained on the text features of another layer.
+
+    Bad
+    ```json
+    {"lora_model_for_resume": "a.safetensors", "clip_skip": 1, "unet_only": true}
+    ```
+    ```files
+    a.safetensors:safetensors {"__metadata__": {"ss_clip_skip": "2"}, "lora_unet.lora_down.weight": {"shape": [32]}}
+    ```
+
+    Good
+    ```json
+    {"lora_model_for_resume": "a.safetensors", "clip_skip": 2, "unet_only": true}
+    ```
+    ```files
+    a.safetensors:safetensors {"__metadata__": {"ss_clip_skip": "2"}, "lora_unet.lora_down.weight": {"shape": [32]}}
+    ```
+    """
+    header = _header(view)
+    if header and header.clip_skip and header.clip_skip != view.config.clip_skip:
+        message = f"clip_skip is {view.config.clip_skip}, but the LoRA to start from has {header.clip_skip}"
+        fix = set_to("clip_skip", header.clip_skip)
+        yield Hit(message, ("clip_skip", _KEY), f"set clip_skip to {header.clip_skip}", fix)
