@@ -14,6 +14,10 @@ is nearly always right (Python's True, single quotes, single backslashes). With 
 """
 
 
+Part = Literal["", "dataset", "training", "some"]
+"""Which part of a run a file is: all of it, its data set, all but its data set, or just some settings of it."""
+
+
 class Span(NamedTuple):
     """A piece of the text: offsets in characters, and the 1-based line and column where it starts."""
 
@@ -61,7 +65,7 @@ class Origin:
     not; `phrases` is what to call a key of ours whose value is not the one in the text. `unknown` are keys of ours that
     are set to something which only the program's run decides, such as a shell variable. `defaults` are the values that
     the other program takes for what its file leaves out. `family` is "sd", "sdxl" or "other" where the file tells the
-    base model's family; `partial` says that the rest of a run's settings stands elsewhere.
+    base model's family; `partial` says that a part of the run stands elsewhere.
     """
 
     dialect: str
@@ -75,7 +79,7 @@ class Origin:
     notes: tuple[str, ...] = ()
     phrases: Mapping[str, str] = field(default_factory=dict)
     family: str = ""
-    partial: bool = False
+    partial: Part = ""
 
     @property
     def foreign(self) -> bool:

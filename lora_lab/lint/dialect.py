@@ -54,11 +54,16 @@ def _is_elsewhere(finding: Finding, document: Document, origin: Origin) -> bool:
     """Say whether a finding speaks of what the file does not say."""
     if finding.code in OF_THE_WHOLE_FILE:
         return False
-    given = [key in document.entries for key in finding.keys]
-    needed = _NEEDED.get(finding.code)
-    if origin.partial and needed and needed not in document.entries:
+    if origin.partial == "some":
+        return not finding.code.startswith("LL0")
+    of_pictures = finding.code.startswith(("LL0", "LL2", "LL6"))
+    if origin.partial == "dataset":
+        needed = _NEEDED.get(finding.code, "")
+        known = all(key in document.entries for key in filter(None, (*finding.keys, needed)))
+        return not (of_pictures and known)
+    if origin.partial == "training" and of_pictures and not finding.code.startswith("LL0"):
         return True
-    return not (all(given) if origin.partial else any(given))
+    return not any(key in document.entries for key in finding.keys)
 
 
 def _is_not_so(finding: Finding, origin: Origin) -> bool:

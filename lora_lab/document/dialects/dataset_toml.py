@@ -32,7 +32,7 @@ def convert(tree: Tree) -> Document:
     _common(draft, everywhere)
     subsets(draft, inside, depth=4)
     settle(draft)
-    draft.partial = True
+    draft.partial = "dataset"
     musubi = any(item.key in ("image_directory", "cache_directory", "control_directory") for item in tree.items)
     if musubi:
         document = draft.document(NAME, "a musubi-tuner data set config", {})

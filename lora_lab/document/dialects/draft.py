@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from lora_lab.config import PARAMETERS
 from lora_lab.document.dialects.names import why
-from lora_lab.document.document import Document, Dropped, Entry, Origin, Span
+from lora_lab.document.document import Document, Dropped, Entry, Origin, Part, Span
 from lora_lab.document.json_number import MOST_DIGITS
 from lora_lab.document.tree import Item, Tree
 
@@ -84,7 +84,7 @@ class Draft:
         self.notes: list[str] = []
         self.phrases: dict[str, str] = {}
         self.family = ""
-        self.partial = False
+        self.partial: Part = ""
 
     def put(self, name: str, item: Item, value: object) -> None:
         """Set our key from an item of the file."""

@@ -131,7 +131,8 @@ def _tabs(draft: Draft, tree: Tree) -> None:
     if kind == "Standard":
         idle |= {"conv_dim", "conv_alpha", "conv_dims", "conv_alphas", "factor", "unit", "use_cp", "decompose_both"}
     draft.dropped = [replace(one, asks=one.asks and one.key not in idle) for one in draft.dropped]
-    if {"token_string", "num_vectors_per_token"} & tree.keys:
+    inversion = any(item.key in ("token_string", "num_vectors_per_token") and item.value for item in tree.items)
+    if inversion and "LoRA_type" not in tree.keys:
         draft.notes.append("it is for textual inversion, which lora_lab does not do")
     elif any(key.startswith("leco_") for key in tree.keys):
         draft.notes.append("it is for LECO, which lora_lab does not do")

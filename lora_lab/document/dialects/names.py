@@ -14,6 +14,7 @@ SD_SCRIPTS: Final[Mapping[str, str]] = {
     **_inverse("sd-scripts"),
     "caption_extention": "caption_extension",  # sd-scripts' own old spelling, which it still takes
     "batch_size": "batch_size",  # in a dataset config
+    "lr_restart_cycles": "cosine_restarts",  # lora-scripts writes it, and renames it when it starts sd-scripts
 }
 """sd-scripts' name → ours."""
 

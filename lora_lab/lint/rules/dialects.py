@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lora_lab.document import Dropped, Span
+from lora_lab.document import Span
 from lora_lab.lint.rule import Hit, View, rule
 
 _SHOWN = 8
@@ -33,17 +33,14 @@ def other_dialect(view: View) -> Iterator[Hit]:
     origin = view.document.origin
     if origin is None or not origin.foreign or not origin.readable:
         return
-    lost = [one for one in origin.dropped if one.asks]
+    lost = list(dict.fromkeys(one.key for one in origin.dropped if one.asks))
     message = f"read as {origin.title}"
     for note in origin.notes:
         message += f"; {note}"
     if lost:
-        message += f"; {len(lost)} setting{'s' * (len(lost) > 1)} without a counterpart here: {_names(lost)}"
+        message += (
+            f"; {len(lost)} setting{'s' * (len(lost) > 1)} without a counterpart here: {', '.join(lost[:_SHOWN])}"
+        )
+        message += ", …" if len(lost) > _SHOWN else ""
     first = min((entry.key_span for entry in view.document.entries.values()), default=Span(0, 0, 1, 1))
     yield Hit(message, (), "`lora-lab convert` writes it in lora_lab's keys and says what it leaves out", span=first)
-
-
-def _names(lost: list[Dropped]) -> str:
-    """Return the names of settings, each once, the first few of many."""
-    names = list(dict.fromkeys(one.key for one in lost))
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
