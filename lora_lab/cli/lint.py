@@ -3,11 +3,13 @@
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lora_lab.cli.quick_start import quick_start
 from lora_lab.cli.sources import Source, sources
 
 if TYPE_CHECKING:
@@ -93,8 +95,12 @@ def command(files: tuple[str, ...], **options: Any) -> None:
                2 a file could not be read or written
     """
     session = Session(Options(**options))
-    _check(session.options)
-    for source in sources(files, session.failures):
+    with quick_start():
+        _check(session.options)
+        files_to_judge = sources(files, session.failures)
+        for source in islice(files_to_judge, 1):
+            _judge(source, session)
+    for source in files_to_judge:
         _judge(source, session)
     _report(session, standard_input="-" in files)
     for failure in session.failures:
@@ -104,8 +110,6 @@ def command(files: tuple[str, ...], **options: Any) -> None:
 
 def _check(options: Options) -> None:
     """Refuse options that contradict each other, and rules that do not exist even if no file is judged."""
-    from lora_lab.lint.settings import Settings
-
     if options.unsafe_fixes and not (options.fix or options.diff):
         raise click.UsageError("--unsafe-fixes says which fixes: add --fix to make them or --diff to see them")
     if options.dialect is not None:
@@ -115,7 +119,10 @@ def _check(options: Options) -> None:
             raise click.UsageError(f"no dialect is called {options.dialect}; there are {', '.join(DIALECTS)}")
     if options.statistics and options.form != "text":
         raise click.UsageError("--statistics is text")
-    Settings().overridden(options.select, options.ignore)
+    if options.select or options.ignore:
+        from lora_lab.lint.settings import Settings
+
+        Settings().overridden(options.select, options.ignore)
 
 
 def _exit_code(session: Session) -> int:
