@@ -43,6 +43,6 @@ def bucket_limit_off_grid(view: View) -> Iterator[Hit]:
     for key, value, used in zip(
         _KEYS, (config.min_bucket_resolution, config.max_bucket_resolution), (low, high), strict=True
     ):
-        if value != used and used >= 64 and key in view.given:
+        if value != used and 64 <= used <= 8192 and key in view.given:
             message = f"{key} {value} is no multiple of bucket_reso_steps {step}: {used} is used"
             yield Hit(message, (key, "bucket_reso_steps"), f"write {used}", Fix((Edit(key, "set", used),), safe=True))
