@@ -17,6 +17,7 @@ _FLAG = re.compile(r"--(?P<name>[A-Za-z][\w-]*)(?P<value>=.*)?", re.DOTALL)
 _CONTINUED = re.compile(r"[\\^`][ \t]*(?:\r\n|\n|\r)")
 _COMMENT_LINE = re.compile(r"[ \t]*(?:#[^\r\n]*)?(?:\r\n|\n|\r)(?=[ \t]*--)")
 _VARIABLE = re.compile(r"\$|\{|%\w|<[^<>]*>|\bDIM_|\.\.\.$|_{5}|^[A-Z]+(?:_[A-Z]+)+$")
+_PLACEHOLDER = re.compile(r"(?:\$\w+|\$?\{\w+\}|<[^<>]*>)$|_{5}")
 
 SEVERAL = frozenset(
     [
@@ -45,6 +46,11 @@ class _Word(NamedTuple):
 def is_variable(value: object) -> bool:
     """Say whether a text stands for something that only the run decides: `$lr`, `{RANK}`, `%MODEL%`, `<path>`."""
     return isinstance(value, str) and _VARIABLE.search(value) is not None
+
+
+def is_placeholder(value: object) -> bool:
+    """Say whether a text in a file is nothing but a name to be filled in: `$lr`, `{RANK}`, `_____/model`."""
+    return isinstance(value, str) and _PLACEHOLDER.match(value) is not None
 
 
 def has_command(text: str) -> bool:
@@ -118,7 +124,7 @@ def _word(text: str, at: int) -> _Word:
                 parts.append(char)
         elif char in "\"'":
             quote = char
-        elif char in " \t\r\n" or _CONTINUED.match(text, at):
+        elif char in " \t\r\n;|&" or _CONTINUED.match(text, at):
             break
         elif char in "{" or text.startswith("$(", at):
             end = _closing(text, at)

@@ -96,13 +96,11 @@ def moved(conversion: Conversion, folder: Path) -> dict[str, object]:
     if not conversion.ours or here == there:
         return values
     for key, value in values.items():
-        if PARAMETERS[key].path_kind and isinstance(value, str) and _is_relative(value):
+        if PARAMETERS[key].path_kind and isinstance(value, str) and is_relative(value):
             values[key] = os.path.relpath(here / value, there)
     return values
 
 
-def _is_relative(value: str) -> bool:
+def is_relative(value: str) -> bool:
+    """Say whether a path starts from the config's folder; one with a drive letter does not, on any machine."""
     return bool(value) and not value.startswith(("lora_lab:", "~", "/", "\\")) and ":" not in value[:3]
-
-
-__all__ = ["Conversion", "converted", "moved"]

@@ -1,7 +1,7 @@
 """What a config means once every default is resolved, in a form in which equal meanings are equal."""
 
 from lora_lab.config import PARAMETERS, arguments, check, resolve_path, sides
-from lora_lab.document.conversion import Conversion
+from lora_lab.document.conversion import Conversion, is_relative
 
 
 def effective(conversion: Conversion) -> dict[str, object]:
@@ -36,6 +36,6 @@ def _canonical(key: str, value: object, conversion: Conversion) -> object:
         return arguments(value) or None  # type: ignore[arg-type]
     if key == "optimizer_type" and isinstance(value, str):
         return value.casefold()
-    if PARAMETERS[key].path_kind and isinstance(value, str):
+    if PARAMETERS[key].path_kind and isinstance(value, str) and is_relative(value):
         return str(resolve_path(value, conversion.folder.absolute()))
     return value

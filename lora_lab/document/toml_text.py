@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_lab.document.document import Lines, ParseProblem, ProblemKind, Span
-from lora_lab.document.toml_value import Wrong, escaped, is_windows_path, scalar
+from lora_lab.document.toml_value import Wrong, escaped, is_escaped, is_windows_path, scalar
 from lora_lab.document.tree import Item, Place, Tree
 
 DEEPEST = 32
@@ -25,6 +25,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _WORD = re.compile(r"[^\s,\]}#=]+(?: [0-9][^\s,\]}#=]*)?")  # a date and its time may stand apart
 _REST = re.compile(r"[ \t]*(?:#[^\r\n]*)?(?=\r?\n|\r|$)")
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)?")
+_NEXT_PAIR = re.compile(r"[A-Za-z0-9_-]+[ \t]*=")
 _NEW_START = re.compile(r"[ \t]*(?:\[|[A-Za-z0-9_-]+[ \t]*=)")
 
 
@@ -89,7 +90,13 @@ class _Reader:
         match = _REST.match(self.text, self.at)
         if match is None:
             self.blank()
-            raise Wrong("the line should end here: TOML has one key to a line", self.at)
+            wrong = Wrong("the line should end here: TOML has one key to a line", self.at)
+            if not _NEXT_PAIR.match(self.text, self.at):
+                raise wrong
+            line = self.lines.span(self.at, self.at).line
+            if not self.problems or self.problems[-1].span.line != line:
+                self.problem(str(wrong), self.at, self.at + 1)  # a paste that lost its line ends: read on
+            return
         self.at = match.end()
 
     def resume(self, start: int) -> None:
@@ -256,7 +263,7 @@ class _Reader:
         start = self.at
         if self.text.startswith(quote * 3, start):
             end = self.text.find(quote * 3, start + 3)
-            while end > 0 and quote == '"' and _is_escaped(self.text, end):
+            while end > 0 and quote == '"' and is_escaped(self.text, end):
                 end = self.text.find(quote * 3, end + 1)
             if end == -1:
                 self.at = len(self.text)
@@ -289,9 +296,3 @@ class _Reader:
             message = "single backslashes in a Windows path are escapes in TOML: \\t is a tab"
             self.problem(message, start, start + len(body) + 2, "spelling")
         return body.replace("\\\\", "\\")
-
-
-def _is_escaped(text: str, at: int) -> bool:
-    """Say whether an odd number of backslashes stands before `at`."""
-    before = text[:at]
-    return (len(before) - len(before.rstrip("\\"))) % 2 == 1

@@ -31,6 +31,12 @@ def is_windows_path(raw: str) -> bool:
     return bool(_DRIVE.match(raw) or _UNC.match(raw))
 
 
+def is_escaped(text: str, at: int) -> bool:
+    """Say whether an odd number of backslashes stands before `at`."""
+    before = text[:at]
+    return (len(before) - len(before.rstrip("\\"))) % 2 == 1
+
+
 def escaped(body: str) -> tuple[str, bool]:
     """Return what a string's content says with its escapes resolved, and whether all of them are TOML's."""
     parts: list[str] = []

@@ -1,5 +1,6 @@
 """A command line of diffusers' example scripts: recognised; the plain numbers of it can be converted."""
 
+from lora_lab.document.dialects.draft import typed
 from lora_lab.document.dialects.recognised import convert_known, whole_number
 from lora_lab.document.document import Document
 from lora_lab.document.tree import Tree
@@ -35,6 +36,11 @@ _KNOWN = {
 }
 
 
+def _first(value: object) -> object:
+    """Return the one number of a flag that takes several."""
+    return typed("text_encoder_lr", value[0] if isinstance(value, list) and value else value)
+
+
 def convert(tree: Tree) -> Document:
     """Return the document."""
-    return convert_known(tree, NAME, TITLE, _KNOWN, {"resolution": whole_number})
+    return convert_known(tree, NAME, TITLE, _KNOWN, {"resolution": whole_number, "text_encoder_lr": _first})

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from lora_lab.config import PARAMETERS
-from lora_lab.document.command_text import is_variable
+from lora_lab.document.command_text import is_placeholder, is_variable
 from lora_lab.document.dialects.draft import Draft, is_idle, typed
 from lora_lab.document.dialects.names import FAMILY_MARKS, FAMILY_SWITCHES, SD_SCRIPTS
 from lora_lab.document.tree import Item
@@ -79,7 +79,7 @@ def take(draft: Draft, item: Item, names: Mapping[str, str] = SD_SCRIPTS) -> Non
     value = item.value
     if name is None:
         _without_counterpart(draft, item)
-    elif is_variable(value) or (isinstance(value, list) and any(map(is_variable, value))):
+    elif any(map(is_variable if draft.tree.form == "command" else is_placeholder, _parts_of(value))):
         draft.leave_open(name, item)
     elif value is False and PARAMETERS[name].kind is not bool:
         draft.put(name, item, None)  # what is false is not set, whatever the type
@@ -90,6 +90,10 @@ def take(draft: Draft, item: Item, names: Mapping[str, str] = SD_SCRIPTS) -> Non
         draft.put(name, item, None)
     else:
         draft.put(name, item, _converted(name, value))
+
+
+def _parts_of(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
 
 
 def settle(draft: Draft, *, script: str = "") -> None:

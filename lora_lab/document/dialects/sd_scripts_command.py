@@ -17,8 +17,8 @@ TITLE = "an sd-scripts command line"
 
 def convert(tree: Tree) -> Document:
     """Return the document. Every value is a text and becomes a number where our key takes one, as argparse does."""
-    draft = Draft(tree)
     tree = _spelt_out(tree)
+    draft = Draft(tree)
     config_file = "config_file" in tree.keys
     for item in tree.items:
         name = SD_SCRIPTS.get(item.key)

@@ -1,0 +1,168 @@
+"""Each dialect: recognised by its keys, and its settings under our names and in our units."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lora_lab.document import Document, Origin
+from lora_lab.document.dialects import DIALECTS, decode_config, read_config
+from lora_lab.document.dialects.recognise import MODULES
+
+CASES = Path(__file__).parents[2] / "cases" / "dialects"
+FILES = sorted(path for path in CASES.iterdir() if path.suffix != ".out")
+
+
+def read(text: str, name: str) -> tuple[Document, Origin]:
+    """Return the document of a text in a file of that name, with its origin."""
+    document = decode_config(text.encode(), Path(name))
+    assert document.origin is not None
+    return document, document.origin
+
+
+def gui(**values: object) -> tuple[Document, Origin]:
+    """Return the document of a GUI config."""
+    return read(json.dumps({"LoRA_type": "Standard", "train_batch_size": 1, **values}), "a.json")
+
+
+def test_there_are_cases() -> None:
+    """There is a file for nearly every dialect."""
+    assert {path.stem for path in FILES} >= set(DIALECTS) - {"own", "civitai", "simpletuner-data", "diffusion-pipe"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_recognised(path: Path) -> None:
+    """A file's dialect is what its name says."""
+    origin = read_config(path).origin
+    assert (origin.dialect if origin else "easy") == path.stem
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_entries_point_into_the_text(path: Path) -> None:
+    """Every setting keeps the place of the key that it was written under."""
+    document = read_config(path)
+    if document.origin and not document.origin.readable:
+        return  # of these only the outermost key is known
+    for key, entry in document.entries.items():
+        written = document.text[entry.key_span.start : entry.key_span.end].strip("\"'").lstrip("-")
+        spelling = document.origin.spellings[key] if document.origin else key
+        assert written.split(".")[-1] in (spelling, spelling.removeprefix("--")) or key == "optimizer_args"
+
+
+def test_every_dialect_has_its_module() -> None:
+    """The register names modules that exist."""
+    folder = Path(__file__).parents[3] / "lora_lab" / "document" / "dialects"
+    assert all((folder / f"{module}.py").is_file() for module in MODULES.values())
+
+
+def test_gui_conversions() -> None:
+    """Numbers in quotes, "" for unset, a percentage, a word for xformers, quoted pairs: as the GUI reads them."""
+    document, origin = gui(
+        network_dim="16", lr_warmup=10, xformers="sdpa", seed="", learning_rate="1e-4", max_resolution="768,768",
+        optimizer_args='"betas=0.9,0.99" weight_decay=0.1', gradient_accumulation_steps=2.0, caption_extension="",
+    )  # fmt: skip
+    assert document.values == {
+        "batch_size": 1, "net_dim": 16, "warmup_lr_ratio": 0.1, "xformers": False, "test_seed": None,
+        "learning_rate": 1e-4, "train_resolution": 768, "optimizer_args": ["betas=0.9,0.99", "weight_decay=0.1"],
+        "gradient_acc_steps": 2, "caption_extension": ".caption",
+    }  # fmt: skip
+    assert origin.spellings["net_dim"] == "network_dim"
+
+
+def test_gui_epochs() -> None:
+    """`epoch` counts unless steps or max_train_epochs are set."""
+    assert gui(epoch="3")[0].values["num_epochs"] == 3
+    assert gui(epoch=3, max_train_epochs="5")[0].values["num_epochs"] == 5
+    both = gui(epoch=3, max_train_steps="500")[0].values
+    assert (both.get("num_epochs"), both["max_steps"]) == (None, 500)
+
+
+@pytest.mark.parametrize(("unet", "text", "switch"), [(1e-4, 0, "unet_only"), (0, 1e-4, "text_only")])
+def test_rate_of_zero(unet: float, text: float, switch: str) -> None:
+    """A part whose rate is 0 is not trained."""
+    values = gui(unet_lr=unet, text_encoder_lr=text)[0].values
+    assert values[switch] is True
+
+
+def test_epochs_win_in_sd_scripts() -> None:
+    """Of epochs and steps sd-scripts takes the epochs; it is said."""
+    document, origin = read(
+        "pretrained_model_name_or_path = 'a'\nmax_train_steps = 9\nmax_train_epochs = 2\n", "a.toml"
+    )
+    assert document.values == {"base_model": "a", "num_epochs": 2}
+    assert origin.notes == ("max_train_epochs wins over max_train_steps in sd-scripts",)
+
+
+def test_sd_scripts_defaults() -> None:
+    """What the file leaves out is what sd-scripts takes."""
+    origin = read("[x]\nnetwork_dim = 8\ntrain_batch_size = 2\n", "a.toml")[1]
+    assert (origin.defaults["alpha"], origin.defaults["max_steps"]) == (1.0, 1600)
+    assert "net_dim" not in origin.defaults
+
+
+def test_variables_are_left_open() -> None:
+    """What a shell decides is no value."""
+    document, origin = read('python train_network.py --network_dim=$dim --seed "7" --lr_warmup_steps 0.1', "a.sh")
+    assert document.values == {"test_seed": 7, "warmup_lr_ratio": 0.1}
+    assert origin.unknown == {"net_dim"}
+
+
+def test_abbreviated_and_misspelt_flags() -> None:
+    """argparse takes an abbreviation; at a flag that it does not know it stops."""
+    document, _ = read("python train_network.py --save_every_n_epoch 2 --men_eff_attn", "a.sh")
+    assert document.values == {"save_every_n_epochs": 2}
+    assert "did you mean --mem_eff_attn" in document.problems[0].message
+
+
+def test_leaf_folders() -> None:
+    """Leaf folders called N_name with N repeats give their parent; others can't be taken over."""
+    text = "[[datasets]]\n[[datasets.subsets]]\nimage_dir = '/d/{}'\nnum_repeats = 10\n"
+    assert read(text.format("10_cat"), "a.toml")[0].values["img_folder"] == "/d"
+    document, origin = read(text.format("cat"), "a.toml")
+    assert "img_folder" not in document.values
+    assert "img_folder" in origin.unknown
+
+
+def test_other_network() -> None:
+    """The rank of another kind of network is not judged as a LoRA's."""
+    origin = gui(LoRA_type="LyCORIS/LoKr", network_dim=100000)[1]
+    assert "net_dim" in origin.unknown
+    assert [one.key for one in origin.dropped if one.asks] == ["LoRA_type"]
+
+
+def test_named_dialect() -> None:
+    """`dialect` overrides what the keys say."""
+    document = decode_config(b'{"learning_rate": "1e-4"}', Path("a.json"), "kohya-gui")
+    assert document.values == {"learning_rate": 1e-4}
+
+
+def test_our_json_has_no_origin() -> None:
+    """JSON in our keys comes back as it stands, unknown keys and all."""
+    document = decode_config(b'{"net_dim": "8", "locon": null}', Path("a.json"))
+    assert document.origin is None
+    assert document.values == {"net_dim": "8", "locon": None}
+
+
+@given(st.binary(), st.sampled_from(["a.json", "a.toml", "a.yaml", "a.sh", "a"]), st.sampled_from([None, *DIALECTS]))
+def test_any_bytes(data: bytes, name: str, dialect: str | None) -> None:
+    """No bytes make the reader raise."""
+    assert decode_config(data, Path(name), dialect).entries is not None
+
+
+KEYS = st.sampled_from(
+    ["network_dim", "lr_warmup", "optimizer_args", "max_resolution", "epoch", "seed", "unet_lr", "text_encoder_lr",
+     "xformers", "caption_extension", "max_train_steps", "LoRA_type", "network_args", "sdxl", "height_resolution"]
+)  # fmt: skip
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(KEYS, ANYTHING), st.sampled_from(DIALECTS))
+def test_any_values(values: dict[str, object], dialect: str) -> None:
+    """Known keys with any values, in any dialect: no exception."""
+    decode_config(json.dumps(values).encode(), Path("a.json"), dialect)
