@@ -12,7 +12,9 @@ from typing import NamedTuple
 from lora_lab.document.document import Lines, ParseProblem, Span
 from lora_lab.document.tree import Item, Tree
 
-_SCRIPT = re.compile(r"[\w./\\${}%~:-]*?(?P<name>\w*(?:train|finetune)\w*)\.py\b")
+_SCRIPT = re.compile(r"(?:train|finetune)\w{0,60}\.py\b")
+_BRACKETS = re.compile(r"\{[^{}\r\n]{0,300}\}|\$\([^()\r\n]{0,300}\)")
+_BEFORE = re.compile(r"\w*$")
 _FLAG = re.compile(r"--(?P<name>[A-Za-z][\w-]*)(?P<value>=.*)?", re.DOTALL)
 _CONTINUED = re.compile(r"[\\^`][ \t]*(?:\r\n|\n|\r)")
 _COMMENT_LINE = re.compile(r"[ \t]*(?:#[^\r\n]*)?(?:\r\n|\n|\r)(?=[ \t]*--)")
@@ -81,10 +83,12 @@ def _starts(text: str) -> Iterator[tuple[str, int]]:
         at = match.end()
         if text[at : at + 1] in ('"', "'"):
             at += 1
-        before = text[max(match.start() - 400, 0) : match.start()]
-        if before.endswith("`") or before.rstrip().endswith("--config"):
+        before = text[max(match.start() - 60, 0) : match.start()]
+        first = _BEFORE.search(before)
+        start = first[0] if first else ""
+        if before.removesuffix(start).endswith("`"):
             continue  # its name in running text
-        yield match["name"], at
+        yield start + match[0].removesuffix(".py"), at
 
 
 def _words(text: str, at: int) -> Iterator[_Word]:
@@ -138,8 +142,7 @@ def _word(text: str, at: int) -> _Word:
 
 def _closing(text: str, at: int) -> int:
     """Return the offset after the bracket that closes the one at `at`, in the same line; else the next character's."""
-    line_end = re.compile(r"[\r\n]|$").search(text, at)
-    match = re.compile(r"\{[^{}\r\n]*\}|\$\([^()\r\n]*\)").match(text, at, line_end.start() if line_end else len(text))
+    match = _BRACKETS.match(text, at)
     return match.end() if match else at + 1
 
 

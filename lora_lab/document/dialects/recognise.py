@@ -81,7 +81,7 @@ _DATA_BACKEND: Final = frozenset(
 _GUI_STATE: Final = frozenset(
     ["LoRA_type", "sdxl_no_half_vae", "expand_all_accordions", "gpu_ids", "use_shell", "LyCORIS_preset", "save_as_bool"]
 )
-_JSON_START = re.compile(r"(?:\s|//[^\n]*\n|/\*.*?\*/)*[{\[]\s*(?:[\"'}/{]|$)", re.DOTALL)
+_JSON_START = re.compile(r"[{\[]\s*(?:[\"'}/{]|$)")
 _TOML_LINE = re.compile(
     r"""^[ \t]*(?:\[{1,2}[\w.-]+\]{1,2}[ \t]*(?:#.*)?$|[\w.-]+[ \t]+=[ \t]*(?:["'\[\d{]|true|false))""", re.M
 )
@@ -93,7 +93,7 @@ def form_of(suffix: str, text: str) -> Form:
     known: dict[str, Form] = {".json": "json", ".jsonc": "json", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml"}
     if suffix.lower() in known:
         return known[suffix.lower()]
-    if _JSON_START.match(text):
+    if _JSON_START.match(text, _after_comments(text)):
         return "json"
     if has_command(text) or "#@param" in text or suffix.lower() in (".sh", ".bat", ".cmd", ".ps1"):
         return "command"
@@ -102,6 +102,19 @@ def form_of(suffix: str, text: str) -> Form:
     if _TOML_LINE.search(text):
         return "toml"
     return "yaml" if re.search(r"^[\w-]+:(?:[ \t]|$)", text, re.M) and not text.lstrip().startswith("{") else "json"
+
+
+def _after_comments(text: str) -> int:
+    """Return the offset of the first character that is no blank and in no comment of JSON's."""
+    at = 0
+    while True:
+        while text[at : at + 1].isspace():
+            at += 1
+        close = "\n" if text.startswith("//", at) else "*/" if text.startswith("/*", at) else ""
+        end = text.find(close, at + 2) if close else -1
+        if end == -1:
+            return at
+        at = end + len(close)
 
 
 def recognise(tree: Tree) -> str:
