@@ -17,11 +17,12 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from lora_lab.config import TrainConfig
 from lora_lab.quickstart.draw import draw, random_scene
 from lora_lab.tracking.events import Event, Metrics, ignore
-from lora_lab.train import prepare
+from lora_lab.train import prepare, step
+from lora_lab.train.families.sd1 import SD1
 from lora_lab.train.loop import PackData, Progress
 from lora_lab.train.pack import Pack
 from lora_lab.train.run import Run, RunResult, train_runs
-from lora_lab.train.step import Member, Session
+from lora_lab.train.step import Member, Session, pack_step
 
 TOKENIZER = Path(__file__).parents[2] / "lora_lab" / "quickstart" / "base" / "tokenizer"
 
@@ -201,10 +202,13 @@ class Opened:
 
 @pytest.fixture
 def open_pack(tmp_path: Path) -> Iterator[Callable[..., Opened]]:
-    """Return a function that opens a pack for some configs, as a run does; one is open at a time."""
+    """Return a function that opens a pack for some configs, as a run does; one is open at a time.
+
+    With `up`, that deviation of every adapter's `up`: the same weights at each call, which plainly change the base.
+    """
     packs: list[Pack] = []
 
-    def open_(*configs: TrainConfig) -> Opened:
+    def open_(*configs: TrainConfig, up: float = 0.0) -> Opened:
         for pack in packs:
             pack.detach()
         packs.clear()
@@ -219,6 +223,9 @@ def open_pack(tmp_path: Path) -> Iterator[Callable[..., Opened]]:
             prepare.add_member(session, config, key, data, (tmp_path / str(key), ignore))
             for key, config in enumerate(configs)
         ]
+        torch.manual_seed(1)
+        for _, weights in (pair for member in members for pair in member.layers if up):
+            torch.nn.init.normal_(weights.up, std=up)
         return Opened(session, members, data)
 
     yield open_
@@ -235,3 +242,41 @@ def same_tensors() -> Callable[[Mapping[str, torch.Tensor], Mapping[str, torch.T
         return all(torch.equal(one[key], other[key]) for key in one)
 
     return same
+
+
+@pytest.fixture
+def gradients(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, torch.Tensor]]:
+    """Return a function that gives the gradients of the first adapter after a step on some batches."""
+
+    def of(opened: Opened, *batches: Any) -> dict[str, torch.Tensor]:
+        found: dict[str, torch.Tensor] = {}
+
+        def note(member: Member) -> torch.Tensor:
+            for name, weights in member.layers:
+                for part in ("down", "up"):
+                    gradient = getattr(weights, part).grad
+                    found[f"{name}.{part}"] = torch.zeros(1) if gradient is None else gradient.clone()
+            member.optimizer.zero_grad()
+            return torch.zeros(())
+
+        with monkeypatch.context() as patch:
+            patch.setattr(step, "_move", note)
+            pack_step(opened.session, opened.members, batches)
+        return found
+
+    return of
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """What the U-Net was asked and what it answered: noisy latents, timesteps, text states, prediction."""
+    caught: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    real = SD1.predict
+
+    def note(self: SD1, base: Any, noisy: torch.Tensor, t: torch.Tensor, text: Any) -> torch.Tensor:
+        answer = real(self, base, noisy, t, text)
+        caught.append((noisy.detach(), t, text.states.detach(), answer.detach()))
+        return answer
+
+    monkeypatch.setattr(SD1, "predict", note)
+    return caught

@@ -52,9 +52,9 @@ SHOWN_BY: dict[str, str] = {
     "train_resolution": f"{HERE}::test_resolution_and_buckets",
     "min_bucket_resolution": f"{HERE}::test_resolution_and_buckets",
     "max_bucket_resolution": f"{HERE}::test_resolution_and_buckets",
-    "lora_model_for_resume": f"{RUN}::test_training_goes_on_from_a_lora",
+    "lora_model_for_resume": "train/test_resume.py::test_training_goes_on_from_a_lora",
     "save_state": f"{SAVE}::test_every_n_steps",
-    "load_previous_save_state": f"{RUN}::test_resumed_is_uninterrupted",
+    "load_previous_save_state": "train/test_resume.py::test_resumed_is_uninterrupted",
     "training_comment": f"{HERE}::test_training_comment",
     "unet_only": f"{EFFECTS}::test_unet_only_and_text_only",
     "text_only": f"{EFFECTS}::test_unet_only_and_text_only",
@@ -80,7 +80,7 @@ SHOWN_BY: dict[str, str] = {
     "no_meta": "train/test_metadata.py::test_no_meta_leaves_the_minimum",
     "bucket_reso_steps": f"{HERE}::test_resolution_and_buckets",
     "bucket_no_upscale": f"{HERE}::test_resolution_and_buckets",
-    "v_parameterization": f"{EFFECTS}::test_v_parameterization",
+    "v_parameterization": "train/test_step_losses.py::test_v_parameterization",
 }
 
 NOT_YET = {"multi_run_folder", "log_dir", "v2"}

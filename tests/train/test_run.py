@@ -78,15 +78,6 @@ def test_workers_change_nothing(train: Callable[..., Any], same_tensors: Same) -
     assert same_tensors(alone.tensors, helped.tensors)
 
 
-def test_tokenizer_travels_without_the_model(open_pack: Callable[..., Any], make_config: Make) -> None:
-    """What goes to worker processes holds no weights of the base."""
-    opened = open_pack(make_config())
-    tokenize = prepare.Tokenize(opened.session.family, opened.session.base)
-    held = tokenize._tokenizer_of
-    assert not [*held.unet.parameters(), *held.text_encoder.parameters(), *held.vae.parameters()]
-    assert tokenize("a lumi", 75).tolist() == opened.session.family.tokenize(opened.session.base, "a lumi", 75).tolist()
-
-
 def test_validation_does_not_depend_on_caching(train: Callable[..., Any]) -> None:
     """Before training, runs with and without cached latents have the same validation loss, whatever their seed."""
     cached = train(validation_split=0.25, max_steps=1)
@@ -105,82 +96,6 @@ def test_cache_on_disk_gives_the_same(
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 8
     assert same_tensors(memory.tensors, written.tensors)
     assert same_tensors(memory.tensors, read.tensors)
-
-
-MIXED: tuple[dict[str, object], ...] = (
-    {"net_dim": 2, "alpha": 2.0, "learning_rate": 2e-3, "test_seed": 1, "loss_type": "huber", "shuffle_captions": True},
-    {"net_dim": 6, "alpha": 1.0, "learning_rate": 5e-4, "test_seed": 2, "unet_only": True, "noise_offset": 0.1},
-    {"clip_skip": 2, "test_seed": 3, "network_dropout": 0.3, "scheduler": "constant", "min_snr_gamma": 5.0},
-)
-
-
-@pytest.mark.parametrize("chosen", [(0, 1), (0, 1, 2)], ids=["two", "three with another clip_skip"])
-def test_packed_is_alone(
-    chosen: tuple[int, ...], make_config: Make, train_pack_of: TrainPack, train: Callable[..., Any]
-) -> None:
-    """Different runs trained as one pack have the curves and weights that each has alone.
-
-    The weights may differ by 2 % of the largest step, as Adam's first steps have the size of the learning rate even
-    where a gradient is all rounding.
-    """
-    common: dict[str, object] = {"validation_split": 0.25, "max_steps": 5}
-    settings = [{**common, **MIXED[number]} for number in chosen]
-    packed = train_pack_of([make_config(**values) for values in settings])
-    for values, member in zip(settings, packed, strict=True):
-        alone = train(**values)
-        for key in ("loss", "val_loss", "grad_norm"):
-            assert member.curve(key) == pytest.approx(alone.curve(key), rel=1e-4)
-        assert member.tensors.keys() == alone.tensors.keys()
-        for name, tensor in alone.tensors.items():
-            torch.testing.assert_close(member.tensors[name], tensor, rtol=1e-3, atol=1e-4)
-        assert member.told(RunStarted)[0].params == alone.told(RunStarted)[0].params
-
-
-def test_pack_refuses_what_it_cannot_share(make_config: Make, train_pack_of: TrainPack) -> None:
-    """Runs of different batch size are no pack: one line says so, and both hear of their end."""
-    with pytest.raises(Failure, match="different batch_size"):
-        train_pack_of([make_config(), make_config(batch_size=1)])
-
-
-RESUMED: dict[str, dict[str, object]] = {
-    "plain": {},
-    "accumulation": {"gradient_acc_steps": 4, "batch_size": 1},
-    "dropout and shuffled captions": {"network_dropout": 0.2, "shuffle_captions": True, "caption_dropout_rate": 0.3},
-    "cosine with warm-up": {"scheduler": "cosine_with_restarts", "cosine_restarts": 2, "lr_warmup_steps": 3},
-    "plateau": {"scheduler": "plateau", "validation_split": 0.25, "batch_size": 4},
-    "plateau by training loss": {"scheduler": "plateau", "lr_warmup_steps": 2, "batch_size": 4},
-    "momentum": {"optimizer_type": "SGDNesterov", "scheduler": "step"},
-}
-
-
-@pytest.mark.parametrize("values", RESUMED.values(), ids=RESUMED.keys())
-def test_resumed_is_uninterrupted(
-    values: dict[str, object], train: Callable[..., Any], same_tensors: Same, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Twelve steps at once, and five, then seven more from the state, give the same tensors bit for bit.
-
-    Step 5 lies inside an epoch: what the epoch's mean loss is made of must be in the state too.
-    """
-    monkeypatch.setattr("lora_lab.train.schedule.PLATEAU_PATIENCE", 0)
-    straight = train(max_steps=12, save_state=True, save_every_n_steps=5, **values)
-    state = straight.folder / "at-step00000005-state"
-    resumed = train(max_steps=12, load_previous_save_state=str(state), **values)
-    assert same_tensors(straight.tensors, resumed.tensors)
-    assert resumed.curve("loss") == {n: value for n, value in straight.curve("loss").items() if n > 5}
-    for key in ("lr/unet", "epoch_loss", "val_loss"):
-        assert resumed.curve(key) == {n: value for n, value in straight.curve(key).items() if n > 5}
-
-
-@pytest.mark.parametrize("split", [0.25, 0.0])
-def test_plateau_hears_each_loss_once(split: float, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plateau schedule is judged by new validation losses only, or without any by every epoch's mean."""
-    heard: list[float] = []
-    monkeypatch.setattr("lora_lab.train.loop.MAX_VALIDATIONS", 2)
-    monkeypatch.setattr("lora_lab.train.schedule.PlateauSchedule.judge", lambda self, value: heard.append(value))
-    run = train(validation_split=split, scheduler="plateau", batch_size=16, max_steps=None, num_epochs=4)
-    losses = run.curve("val_loss" if split else "epoch_loss")
-    assert list(losses) == ([0, 2, 4] if split else [1, 2, 3, 4])
-    assert heard == [value for step, value in losses.items() if step]
 
 
 def test_schedule_free(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,23 +134,6 @@ def test_schedule_free(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatc
     for name, tensor in plain.tensors.items():
         torch.testing.assert_close(free.tensors[name], tensor, rtol=0, atol=1e-6)
     assert free.curve("loss")[2] != pytest.approx(plain.curve("loss")[2], rel=1e-6)
-
-
-def test_state_that_has_done_all(train: Callable[..., Any]) -> None:
-    """A finished state and a plan that asks for no more is a Failure, not a run of nothing."""
-    first = train(max_steps=2, save_state=True)
-    with pytest.raises(Failure, match="has done 2 steps, and the config plans 2"):
-        train(max_steps=2, load_previous_save_state=str(first.folder / "last-state"))
-
-
-def test_training_goes_on_from_a_lora(train: Callable[..., Any]) -> None:
-    """`lora_model_for_resume` starts from the file's weights: its first loss is the one the finished LoRA has."""
-    first = train(max_steps=8, learning_rate=2e-2, scheduler="constant", validation_split=0.25)
-    second = train(max_steps=1, lora_model_for_resume=str(first.result.lora), validation_split=0.25)
-    assert second.curve("val_loss")[0] == pytest.approx(first.curve("val_loss")[8], rel=1e-5)
-    assert second.curve("val_loss")[0] != pytest.approx(first.curve("val_loss")[0], rel=1e-3)
-    with pytest.raises(Failure, match="rank 4, the config net_dim 8"):
-        train(net_dim=8, lora_model_for_resume=str(first.result.lora))
 
 
 def test_loss_that_is_no_number_ends_the_run(

@@ -63,14 +63,6 @@ def test_padding_chunks_are_trimmed() -> None:
     assert torch.equal(sample._trimmed(torch.stack([short, long])), torch.stack([short[:2], long[:2]]))
 
 
-def strengthen(opened: Any, scale: float) -> None:
-    """Give the adapters weights that plainly change what the base draws."""
-    torch.manual_seed(1)
-    for member in opened.members:
-        for _, weights in member.layers:
-            torch.nn.init.normal_(weights.up, std=scale)
-
-
 def pixels(picture: Image.Image) -> numpy.ndarray:
     """Values from 0 to 255."""
     return numpy.asarray(picture, dtype=float)
@@ -118,8 +110,7 @@ def test_diffusers_draws_the_same_picture(
     Two levels of 255 are allowed for float32 sums in another order, and what fp16 rounds off the weights.
     """
     config = make_config(net_dim=4, alpha=3.0)
-    opened = open_pack(config)
-    strengthen(opened, 0.3)
+    opened = open_pack(config, up=0.3)
     prompt = Prompt("lumi, red", "dark", 64, 96, seed=5, guidance=4.0, steps=4)
     ours = pixels(drawn(opened, prompt, config, 0))
     bare = pixels(drawn(opened, prompt, config))
@@ -140,8 +131,7 @@ def test_every_sampler_that_a_config_may_name(
     names = PARAMETERS["sample_sampler"].choices
     assert names
     config = make_config()
-    opened = open_pack(config)
-    strengthen(opened, 0.1)
+    opened = open_pack(config, up=0.1)
     for name in names:
         chosen = config.model_copy(update={"sample_sampler": name})
         prompt = Prompt("lumi", width=64, height=64, guidance=2.0, steps=3)
@@ -153,8 +143,7 @@ def test_every_sampler_that_a_config_may_name(
 def test_seed_and_prompt_matter(open_pack: Callable[..., Any], make_config: Callable[..., TrainConfig]) -> None:
     """Without a seed the prompt's number chooses the noise; another seed, text or negative draws another picture."""
     config = make_config()
-    opened = open_pack(config)
-    strengthen(opened, 0.3)
+    opened = open_pack(config, up=0.3)
     plain = Prompt("lumi", width=64, height=64, steps=2)
     changed = [
         plain,
@@ -176,8 +165,7 @@ def test_seed_and_prompt_matter(open_pack: Callable[..., Any], make_config: Call
 def test_long_prompts_reach_the_picture(open_pack: Callable[..., Any], make_config: Callable[..., TrainConfig]) -> None:
     """Words beyond the 75th token change the picture."""
     config = make_config()
-    opened = open_pack(config)
-    strengthen(opened, 0.3)
+    opened = open_pack(config, up=0.3)
     long = "lumi " * 80
     pictures = [
         drawn(opened, Prompt(text, width=64, height=64, steps=2, seed=1), config, 0) for text in (long, long + "red")
