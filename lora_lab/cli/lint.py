@@ -1,7 +1,9 @@
 """`lora-lab lint`: judge config files without training, and mend what can be mended."""
 
+import gc
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -9,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lora_lab.cli.quick_start import quick_start
 from lora_lab.cli.sources import Source, sources
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Session:
 @click.option("--statistics", is_flag=True, help="Count the findings of each rule instead of showing them.")
 @click.option("--no-disk", is_flag=True, help="Judge the text alone: do not look for models, folders or captions.")
 @click.option("--skip-others", is_flag=True, help="Pass over files that are no training configs, as in a folder.")
-@click.option("--dialect", metavar="NAME", help="Whose keys the files have, where the keys do not tell: see below.")
+@click.option("--dialect", metavar="NAME", help="Whose keys the files have, where the keys do not tell: see above.")
 @click.option("--isolated", is_flag=True, help="Read no settings from pyproject.toml or lora-lab.toml.")
 def command(files: tuple[str, ...], **options: Any) -> None:
     """Find what would waste a training run.
@@ -95,7 +96,7 @@ def command(files: tuple[str, ...], **options: Any) -> None:
                2 a file could not be read or written
     """
     session = Session(Options(**options))
-    with quick_start():
+    with no_collection():
         _check(session.options)
         files_to_judge = sources(files, session.failures)
         for source in islice(files_to_judge, 1):
@@ -284,3 +285,13 @@ def _echo(text: str, *, err: bool = False) -> None:
     """Print, with a stand-in for what the terminal's encoding lacks; colours are dropped where it is no terminal."""
     encoding = (sys.stderr if err else sys.stdout).encoding or "utf-8"
     click.echo(text.encode(encoding, "replace").decode(encoding), err=err)
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Within: no garbage collector, which would only look through what is being imported and built."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -257,7 +257,7 @@ def test_output_file(form: str, folder: Path) -> None:
     assert run("--output-file", "gone/report", "good.json").exit_code == 2
 
 
-def test_quick_start_leaves_nothing_behind(folder: Path) -> None:
+def test_the_collector_runs_again(folder: Path) -> None:
     """The garbage collector runs again when the command is over."""
     code = (
         "import gc; from click.testing import CliRunner; from lora_lab.cli import group\n"
