@@ -7,7 +7,6 @@ package.
 """
 
 import copy
-import gzip
 import json
 import math
 import random
@@ -24,13 +23,13 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.training_utils import compute_snr
 from torch.nn import functional
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel
 
+from lora_lab.quickstart.clip_tokenizer import write_tokenizer
 from lora_lab.quickstart.draw import OUTLINES, SIZE, Scene, draw, random_scene
 
 SCALING_FACTOR = 0.18215  # SD 1.x; `normalise_latents` makes it true for this VAE
 LATENT_NOISE = 0.05  # of the latents' deviation
-BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 
 
 class Latents(NamedTuple):
@@ -39,41 +38,6 @@ class Latents(NamedTuple):
     latents: torch.Tensor
     tokens: torch.Tensor
     empty: torch.Tensor
-
-
-def write_tokenizer(bpe: Path, folder: Path) -> CLIPTokenizer:
-    """Rebuild CLIP's tokenizer files from OpenAI's BPE table (MIT, Copyright (c) 2021 OpenAI).
-
-    The slice and the order of the vocabulary are those of OpenAI's `SimpleTokenizer`: 49,408 tokens.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = gzip.decompress(bpe.read_bytes()).decode("utf-8").split("\n")
-    merges = lines[1 : 49152 - 256 - 2 + 1]
-    letters = list(_byte_letters().values())
-    words = [*letters, *(letter + "</w>" for letter in letters), *("".join(m.split()) for m in merges), BOS, EOS]
-    vocabulary = {word: index for index, word in enumerate(words)}
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
-    compact = json.dumps(vocabulary, ensure_ascii=False, separators=(",", ":"))
-    (folder / "vocab.json").write_text(compact, encoding="utf-8")
-    settings = {
-        "tokenizer_class": "CLIPTokenizer",
-        "model_max_length": 77,
-        "do_lower_case": True,
-        "bos_token": BOS,
-        "eos_token": EOS,
-        "pad_token": EOS,
-        "unk_token": EOS,
-        "errors": "replace",
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
-    return CLIPTokenizer.from_pretrained(folder)
-
-
-def _byte_letters() -> dict[int, str]:
-    """GPT-2's map from bytes to printable letters (Radford et al. 2019), as CLIP uses it."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
 
 
 def new_vae() -> AutoencoderKL:
@@ -300,7 +264,8 @@ def main(out: Path, bpe: Path, vae_steps: int, pictures: int) -> None:
     work.mkdir(exist_ok=True)
     if not (work / "vae").exists():
         train_vae(vae_steps).save_pretrained(work / "vae")
-    vae = AutoencoderKL.from_pretrained(work / "vae")
+    vae = new_vae()  # a model that came from a folder would carry that folder's path into its config
+    vae.load_state_dict(AutoencoderKL.from_pretrained(work / "vae").state_dict())
     scenes, drawings = drawn(pictures, seed=2)
     captions = [scene.caption for scene in scenes]
     data = Latents(
