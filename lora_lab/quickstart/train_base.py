@@ -233,10 +233,13 @@ def train_unet(models: torch.nn.ModuleList, data: Latents, stage: Stage, batch: 
 
 
 def write_base(folder: Path, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, vae: AutoencoderKL) -> None:
-    """The diffusers folder, weights in fp16."""
+    """The diffusers folder, weights in fp16, to be loaded as fp32."""
     parts = {"unet": unet, "text_encoder": text_encoder, "vae": vae}
     for name, model in parts.items():
         model.half().save_pretrained(folder / name, safe_serialization=True)
+    # transformers loads in the precision that the config names, diffusers in fp32: without this they would not fit
+    config = folder / "text_encoder" / "config.json"
+    config.write_text(config.read_text().replace('"float16"', '"float32"'))
     new_scheduler().save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "StableDiffusionPipeline",

@@ -4,6 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
+import torch
+from diffusers import StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
 import lora_lab
@@ -31,6 +33,15 @@ def test_tokenizer_is_clips() -> None:
     assert len(tokenizer) == 49408
     assert tokenizer.model_max_length == 77
     assert tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
+
+
+def test_plain_diffusers_draws_with_it() -> None:
+    """`from_pretrained` without further arguments gives a pipeline whose parts fit, and it draws a picture."""
+    pipeline = StableDiffusionPipeline.from_pretrained(BASE, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    draws = torch.Generator().manual_seed(0)
+    (picture,) = pipeline("a red circle", width=64, height=64, num_inference_steps=2, generator=draws).images
+    assert picture.size == (64, 64)
 
 
 def test_licence_travels_with_the_table() -> None:
