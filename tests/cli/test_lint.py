@@ -267,3 +267,11 @@ def test_the_collector_runs_again(folder: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(lora_lab.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_grid_is_sent_to_sweep() -> None:
+    """A grid file is not judged as a config: lint says what it is and which command judges it."""
+    result = run(str(Path(__file__).parents[2] / "experiments" / "quickstart.yaml"))
+    assert result.exit_code == 1
+    assert "grid of a sweep" in result.output
+    assert "sweep --dry-run" in result.output

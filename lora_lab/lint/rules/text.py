@@ -108,6 +108,10 @@ def not_a_training_config(view: View) -> Iterator[Hit]:
     cut_off = view.document.broken and len(keys) < 5
     if not unknown or cut_off or len(unknown) * 2 < len(keys):
         return
+    if {"base", "parameters"} <= set(keys):
+        remedy = "`lora-lab sweep --dry-run` plans a grid and judges every run of it"
+        yield Hit("this is a grid of a sweep, not a config", (unknown[0],), remedy, at="key")
+        return
     looks = looks_like(frozenset(keys))
     message = f"this does not look like a config for lora_lab: {len(unknown)} of its {len(keys)} keys are unknown"
     if looks:
