@@ -38,15 +38,15 @@ def command(output_folder: Path, tracking_uri: str | None, no_tracking: bool) ->
 
 def _compare(folder: Path) -> Path | None:
     """Write the runs' pictures side by side; None where no run has any."""
-    import json
-
     from lora_lab.quickstart.compare import columns, sheet
+    from lora_lab.sweep.run_folder import RECORD, read_record
 
     runs = []
-    for record in sorted(folder.glob("run*/run.json"), key=lambda path: int(path.parent.name.removeprefix("run"))):
-        said = json.loads(record.read_text(encoding="utf-8"))
-        if said["status"] == "FINISHED":
-            runs.append((said["name"].replace("learning_rate", "lr").replace("net_dim", "dim"), record.parent))
+    found = (path.parent for path in folder.glob(f"run*/{RECORD}"))
+    for run in sorted(found, key=lambda path: int(path.name.removeprefix("run"))):
+        record = read_record(run)
+        if record is not None and record.status == "FINISHED":
+            runs.append((record.name.replace("learning_rate", "lr").replace("net_dim", "dim"), run))
     table = columns(runs)
     if not table:
         return None

@@ -1,11 +1,10 @@
 """One training run, from config to LoRA file."""
 
 import contextlib
-import json
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import accelerate
@@ -16,7 +15,8 @@ import transformers
 import lora_lab
 from lora_lab.config import TrainConfig, effective_alpha, sides
 from lora_lab.failure import Failure
-from lora_lab.tracking.events import DatasetUsed, Record, RunEnded, RunStarted, Status
+from lora_lab.tracking.describe import run_started
+from lora_lab.tracking.events import DatasetUsed, Record, RunEnded, Status
 from lora_lab.train import prepare
 from lora_lab.train.loop import PackData, Progress, train_pack
 from lora_lab.train.metadata import output_name
@@ -147,7 +147,6 @@ def _load(member: Member) -> int:
 def tell_start(member: Member, dataset: Dataset, session: Session, name: str) -> None:
     """Record the run's parameters, with those that follow from them, its machine and its data."""
     config, plan = member.config, member.plan
-    given = {key: _param(value) for key, value in config.model_dump().items()}
     batch = config.batch_size * config.gradient_acc_steps
     derived = {
         "derived.scale": f"{effective_alpha(config) / config.net_dim:g}",
@@ -168,7 +167,8 @@ def tell_start(member: Member, dataset: Dataset, session: Session, name: str) ->
         ),
         "lora_lab.platform": platform.platform(),
     }
-    member.record(RunStarted(name=name or output_name(config), params={**given, **derived}, tags=tags))
+    start = run_started(config, name=name or output_name(config), tags=tags)
+    member.record(replace(start, params={**start.params, **derived}))
     width, height = sides(config.train_resolution)
     held_out = dataset.validation.pictures if dataset.validation else ()
     member.record(
@@ -185,10 +185,6 @@ def tell_start(member: Member, dataset: Dataset, session: Session, name: str) ->
             },
         )
     )
-
-
-def _param(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _device_name(device: torch.device) -> str:

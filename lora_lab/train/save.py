@@ -1,6 +1,5 @@
 """What a run leaves on disk on its way: LoRA files, states, sample pictures, reports."""
 
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from typing import NamedTuple
 
 from lora_lab.config import TrainConfig, sides
 from lora_lab.tracking.events import Artifact, SamplePicture
+from lora_lab.tracking.whole_file import write_whole
 from lora_lab.train import lora_file, metadata, sample, state
 from lora_lab.train.data import tags
 from lora_lab.train.data.folder import Picture
@@ -122,11 +122,6 @@ def _due(count: int, every: int | None) -> bool:
 def write_tag_report(folder: Path, config: TrainConfig, pictures: Sequence[Picture]) -> Path:
     """Write how often each tag occurs, as `[count] tag` lines, to `{output name}.txt`."""
     path = folder / f"{output_name(config)}.txt"
-    partial = path.with_name(f".{path.name}.partial")
     trained = [picture for picture in pictures if not picture.is_reg]
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(tags.occurrence_report(tags.count_tags(trained), config.sort_tag_occurrence_alphabetically))
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    write_whole(path, tags.occurrence_report(tags.count_tags(trained), config.sort_tag_occurrence_alphabetically))
     return path
