@@ -4,12 +4,13 @@ import inspect
 import json
 import re
 import shutil
-import textwrap
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from lora_lab.cli.wrap import cells, wrapped
 
 if TYPE_CHECKING:
     from lora_lab.config import Parameter
@@ -20,18 +21,30 @@ WIDEST = 100
 @click.command()
 @click.argument("word", required=False, metavar="[KEY|CODE]")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="Text, or JSON for tools.")
-def command(word: str | None, form: str) -> None:
+@click.option(
+    "--lang",
+    type=click.Choice(["en", "ja"]),
+    default="en",
+    envvar="LORA_LAB_LANG",
+    show_envvar=True,
+    help="English, or Japanese (日本語) for parameters.",
+)
+def command(word: str | None, form: str, lang: str) -> None:
     """Say what a parameter (net_dim) or a rule (LL401) means; without a word, list all parameters."""
     width = min(shutil.get_terminal_size().columns, WIDEST)
+    language = _japanese() if lang == "ja" else _english()
     if word is None:
-        click.echo(_all_as_json() if form == "json" else "\n".join(_list(width)))
+        click.echo(_all_as_json(language) if form == "json" else "\n".join(_list(width, language)))
         return
     known = _parameter(word)
     if known is not None:
-        text = json.dumps(_parameter_as_data(known), indent=2, ensure_ascii=False) if form == "json" else None
-        click.echo(text or "\n".join(_page(known, width)))
+        data = _parameter_as_data(language.of(known))
+        text = json.dumps(data, indent=2, ensure_ascii=False) if form == "json" else None
+        click.echo(text or "\n".join(_page(known, width, language)))
         return
     rule = _rule(word)
+    if lang == "ja":
+        click.echo(language.word("The pages of rules are in English."), err=True)
     page = inspect.cleandoc(rule.page)
     if form == "json":
         known_parts = ("code", "name", "severity", "reads", "source")
@@ -82,23 +95,38 @@ def _heading(text: str) -> str:
     return click.style(text, bold=True, fg="cyan")
 
 
-def _wrapped(text: str, width: int, indent: str = "  ", first: str | None = None) -> list[str]:
-    lead = indent if first is None else first
-    return textwrap.wrap(text, width, initial_indent=lead, subsequent_indent=indent, break_long_words=False)
+@dataclass(frozen=True)
+class _Language:
+    """How a page says what it says: a parameter's texts, its limits in words, and the page's own words."""
+
+    of: "Callable[[Parameter], Parameter]"
+    limits: "Callable[[Parameter], str]"
+    word: Callable[[str], str]
 
 
-def _page(known: "Parameter", width: int) -> Iterator[str]:
+def _english() -> _Language:
+    return _Language(lambda known: known, lambda known: known.range_text, lambda word: word)
+
+
+def _japanese() -> _Language:
+    from lora_lab.config.japanese import in_japanese, range_in_japanese, word
+
+    return _Language(in_japanese, range_in_japanese, word)
+
+
+def _page(english: "Parameter", width: int, language: _Language) -> Iterator[str]:
     """Yield the lines of one parameter's page."""
     from lora_lab.config.json_schema import elsewhere, json_text
 
+    known, word = language.of(english), language.word
     yield _heading(known.name) + f"  {known.topic}"
     yield ""
-    yield from _wrapped(known.meaning, width)
+    yield from wrapped(known.meaning, width)
     facts = {
         "type": known.type_text,
-        "allowed": known.range_text,
+        "allowed": language.limits(english),
         "unit": known.unit,
-        "default": "none, it is required" if known.required else json_text(known.default),
+        "default": word("none, it is required") if known.required else json_text(known.default),
         "typical": known.typical,
         "misread": known.misread or "",
         "elsewhere": elsewhere(known),
@@ -106,15 +134,18 @@ def _page(known: "Parameter", width: int) -> Iterator[str]:
     yield ""
     for name, text in facts.items():
         if text:
-            lines = _wrapped(text, width, " " * 13, first=f"  {name:<11}")
-            yield click.style(lines[0][:13], bold=True) + lines[0][13:]
+            lead = f"  {word(name)}"
+            lead += " " * (13 - cells(lead))
+            lines = wrapped(text, width, " " * 13, first=lead)
+            yield click.style(lead, bold=True) + lines[0][len(lead) :]
             yield from lines[1:]
     if known.pitfalls:
         yield ""
-        yield click.style("  pitfalls", fg="yellow", bold=True)
+        yield click.style(f"  {word('pitfalls')}", fg="yellow", bold=True)
     for one in known.pitfalls:
-        yield from _wrapped(one.text, width, "    ", first="  - ")
-        yield from (click.style(line, dim=True) for line in _wrapped(f"source: {one.source}", width, "    "))
+        yield from wrapped(one.text, width, "    ", first="  - ")
+        source = f"{word('source')}: {one.source}"
+        yield from (click.style(line, dim=True) for line in wrapped(source, width, "    "))
 
 
 def _rule_page(rule: Any, page: str) -> Iterator[str]:
@@ -129,24 +160,29 @@ def _rule_page(rule: Any, page: str) -> Iterator[str]:
     yield click.style(f"source: {rule.source}", dim=True)
 
 
-def _list(width: int) -> Iterator[str]:
+def _list(width: int, language: _Language) -> Iterator[str]:
     """Yield one line for each parameter, by topic."""
     from lora_lab.config import PARAMETERS
 
     longest = max(map(len, PARAMETERS))
     for topic in dict.fromkeys(known.topic for known in PARAMETERS.values()):
-        yield _heading(topic)
+        yield _heading(language.word(topic))
         for name, known in PARAMETERS.items():
             if known.topic == topic:
                 room = width - longest - 4
-                yield f"  {name:<{longest}}  {textwrap.shorten(_first_clause(known.meaning), room, placeholder=' …')}"
+                yield f"  {name:<{longest}}  {_shortened(_first_clause(language.of(known).meaning), room)}"
         yield ""
-    yield "`lora-lab explain KEY` says more."
+    yield language.word("`lora-lab explain KEY` says more.")
 
 
 def _first_clause(text: str) -> str:
     """Return a sentence up to the first colon, semicolon or full stop."""
-    return re.split(r"[:;.](?:\s|$)", text, maxsplit=1)[0]
+    return re.split(r"[:;.](?:\s|$)|。", text, maxsplit=1)[0]
+
+
+def _shortened(text: str, room: int) -> str:
+    """Return the text in so many cells, its end left out where it is longer."""
+    return text if cells(text) <= room else wrapped(text, max(room - 2, 1), "")[0] + " …"
 
 
 def _parameter_as_data(known: "Parameter") -> dict[str, Any]:
@@ -162,7 +198,9 @@ def _parameter_as_data(known: "Parameter") -> dict[str, Any]:
     return data
 
 
-def _all_as_json() -> str:
+def _all_as_json(language: _Language) -> str:
     from lora_lab.config import PARAMETERS
 
-    return json.dumps([_parameter_as_data(known) for known in PARAMETERS.values()], indent=2, ensure_ascii=False)
+    return json.dumps(
+        [_parameter_as_data(language.of(known)) for known in PARAMETERS.values()], indent=2, ensure_ascii=False
+    )

@@ -6,7 +6,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lora_lab.cli.explain import WIDEST, command
+from lora_lab.cli.wrap import cells
 from lora_lab.config import PARAMETERS
+from lora_lab.config.japanese import in_japanese
 from lora_lab.failure import Failure
 from lora_lab.lint import RULES
 
@@ -102,3 +104,20 @@ def test_an_unknown_word_comes_with_the_likest(word: str, meant: str) -> None:
     assert meant in failure.value.remedy
     with pytest.raises(Failure, match="lists the parameters"):
         explain("zzzzzzzzzz")
+
+
+def test_japanese_page() -> None:
+    """`--lang ja` shows meaning, limits and pitfalls in Japanese, no wider than the terminal."""
+    page = explain("net_dim", "--lang", "ja", columns=60).output
+    whole = "".join(page.split())
+    assert "".join(in_japanese(PARAMETERS["net_dim"]).meaning.split()) in whole
+    assert "落とし穴" in page
+    assert "1以上、100000以下" in whole
+    assert all(cells(line) <= 60 for line in page.splitlines())
+
+
+def test_japanese_list_and_data() -> None:
+    """The list of all parameters and the JSON are in Japanese too; a rule's page says that it is English only."""
+    assert "学習率" in explain("--lang", "ja").output
+    assert json.loads(explain("net_dim", "--lang", "ja", "--format", "json").output)["topic"] == "ネットワーク"
+    assert "英語のみ" in explain("LL403", "--lang", "ja").stderr
