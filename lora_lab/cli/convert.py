@@ -29,12 +29,9 @@ def command(source: Path, output: Path | None, target: str, dialect: str | None,
     """
     from lora_lab.document.compose import WRITERS, write_new
     from lora_lab.document.conversion import converted, moved
-    from lora_lab.document.dialects import DIALECTS
     from lora_lab.document.to_sd_scripts import to_sd_scripts
     from lora_lab.failure import Failure
 
-    if dialect is not None and dialect not in DIALECTS:
-        raise Failure(f"no dialect is called {dialect}", f"there are {', '.join(DIALECTS)}")
     suffix = output.suffix.lower() if output else ".toml" if target == "sd-scripts" else ".json"
     if suffix not in ([".toml"] if target == "sd-scripts" else WRITERS):
         kinds = ".toml" if target == "sd-scripts" else ", ".join(WRITERS)

@@ -72,7 +72,7 @@ def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
         show_problems(document, read.problems)
         return 2
     grid = replace(read.grid, name=options.name) if options.name else read.grid
-    base = read_base(grid)
+    base = read_base(grid, lambda line: click.echo(line, err=True))
     if options.output_folder is not None:
         base = {**base, "output_folder": str(options.output_folder.absolute()), "multi_run_folder": None}
     plan = make_plan(grid, base)

@@ -23,13 +23,19 @@ LOGS = "lora-lab-logs"
 @click.option("--output-folder", type=click.Path(path_type=Path), help="Write the LoRA to DIR, not to the config's.")
 @click.option("--tracking-uri", metavar="URI", help="An MLflow server or database; ./lora-lab-runs/mlflow.db without.")
 @click.option("--no-tracking", is_flag=True, help="Do not log to MLflow.")
-def command(config: Path, output_folder: Path | None, tracking_uri: str | None, no_tracking: bool) -> int:
+@click.option("--dialect", metavar="NAME", help="Whose keys CONFIG has, where the keys themselves do not tell.")
+def command(
+    config: Path, output_folder: Path | None, tracking_uri: str | None, no_tracking: bool, dialect: str | None
+) -> int:
     """Train the LoRA of the config file CONFIG.
+
+    CONFIG is JSON, TOML or YAML in lora_lab's keys, or a config of kohya's GUI, sd-scripts (TOML or a command line) or
+    LoRA Easy Training Scripts; relative paths start from its folder.
 
     The config is linted first; errors end it before anything is loaded. Exit codes: 0 trained, 1 lint errors, 2 cannot
     run or failed.
     """
-    ready = _linted(config, output_folder)
+    ready = _linted(config, output_folder, dialect)
     if ready is None:
         return 1
     if ready.save_json_folder:
@@ -41,13 +47,15 @@ def command(config: Path, output_folder: Path | None, tracking_uri: str | None, 
     return _train(ready, tracking_uri, tracking=not no_tracking)
 
 
-def _linted(path: Path, output_folder: Path | None) -> "TrainConfig | None":
+def _linted(path: Path, output_folder: Path | None, dialect: str | None) -> "TrainConfig | None":
     """Return the config with absolute paths; None, after saying why, where lint finds errors."""
     from lora_lab.config import with_absolute_paths
-    from lora_lab.document import read_document
+    from lora_lab.document.trainable import read_trainable, reading
     from lora_lab.lint import Disk, lint_document
 
-    document = read_document(path)
+    document = read_trainable(path, dialect)
+    for line in reading(path, document):
+        click.echo(line, err=True)
     result = lint_document(document, Disk(document.folder))
     _show(path, result)
     if not result.usable:

@@ -1,6 +1,7 @@
 """`load_json_path`: a config that starts from another one."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from lora_lab.document.document import Document, Entry
 
@@ -25,4 +26,4 @@ def overlay(document: Document, loaded: Document, skip: Collection[str] = ()) ->
             continue
         place = (door.key_span, door.value_span) if door else (entry.key_span, entry.value_span)
         entries[key] = Entry(key, entry.value, *place)
-    return Document(document.path, document.text, entries, document.duplicates, document.problems)
+    return replace(document, entries=entries)

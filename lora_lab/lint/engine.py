@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lora_lab.config import PARAMETERS, TrainConfig, check, resolve_path
-from lora_lab.document import Document, Entry, Span, overlay, read_document
+from lora_lab.document import Document, Entry, Span, overlay
 from lora_lab.failure import Failure
 from lora_lab.lint.dialect import in_their_words, not_known
 from lora_lab.lint.disk import Disk
@@ -119,13 +119,17 @@ def _with_loaded(document: Document, disk: Disk | None) -> tuple[Document, Failu
     entry = document.entries.get("load_json_path")
     if disk is None or entry is None or not isinstance(entry.value, str) or not entry.value:
         return document, None
+    from lora_lab.document.dialects import read_config  # noqa: PLC0415 - only for a config that loads another
+
     try:
         path = resolve_path(entry.value, disk.folder)
-        loaded = read_document(path)
+        loaded = read_config(path)
     except Failure as failure:
         return document, failure
     if loaded.broken:
-        return document, Failure(f"{path} can't be read as JSON", f"see what `lora-lab lint {path}` says about it")
+        return document, Failure(f"{path} can't be read", f"see what `lora-lab lint {path}` says about it")
+    if loaded.origin is not None and loaded.origin.foreign:
+        return document, Failure(f"{path} is {loaded.origin.title}", f"`lora-lab convert {path}` makes it one of ours")
     skip = document.values.get("json_load_skip_list")
     names = [name for name in skip if isinstance(name, str)] if isinstance(skip, list) else []
     return overlay(document, _absolute(loaded, path.parent), names), None

@@ -2,12 +2,12 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lora_lab.config import PARAMETERS, resolve_path
-from lora_lab.document import read_document
+from lora_lab.document.trainable import read_trainable, reading, trainable_values
 from lora_lab.failure import Failure
 from lora_lab.sweep.grid import Axis, Grid, Metric, same
 
@@ -37,18 +37,21 @@ class Plan:
     runs: tuple[PlannedRun, ...]
 
 
-def read_base(grid: Grid) -> dict[str, object]:
+def read_base(grid: Grid, say: Callable[[str], None] = lambda line: None) -> dict[str, object]:
     """Return the base config's values, relative paths made absolute from the file they stand in.
 
-    Raises `Failure` where the base config cannot be read.
+    The file may be of any dialect; `say` is told how another program's file was understood. Raises `Failure` where the
+    base config cannot be read.
     """
     if not isinstance(grid.base, str):
         return absolute(grid.base, grid.folder)
     path = resolve_path(grid.base, grid.folder)
-    document = read_document(path)
+    document = read_trainable(path)
     if document.broken:
-        raise Failure(f"{path} can't be read as JSON", f"see what `lora-lab lint {path}` says about it")
-    return absolute(document.values, path.parent)
+        raise Failure(f"{path} can't be read", f"see what `lora-lab lint {path}` says about it")
+    for line in reading(path, document):
+        say(line)
+    return absolute(trainable_values(document), path.parent)
 
 
 def absolute(values: Mapping[str, object], folder: Path) -> dict[str, object]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import lora_lab
-from lora_lab.cli import main
+from lora_lab.cli import group, main
 
 PACKAGED = Path(lora_lab.__file__).parent / "quickstart"
 
@@ -144,3 +144,39 @@ def test_save_json_only(train: Train, folder: Path) -> None:
     assert len(values) >= 65
     assert values["max_steps"] == 2
     assert not (folder / "out").exists()
+
+
+def test_trains_a_config_of_sd_scripts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A --config_file trains as it stands, paths from its folder, after a line on how it was understood."""
+    text = f'''
+[any_name]
+pretrained_model_name_or_path = "{PACKAGED / "base"}"
+train_data_dir = "pictures"
+output_dir = "out"
+output_name = "lumi"
+network_dim = 2
+resolution = "64,64"
+max_train_steps = 1
+max_data_loader_n_workers = 0
+caption_extension = ".txt"
+wandb_run_name = "x"
+'''
+    path = folder / "config.toml"
+    path.write_text(text)
+    code = group(["train", str(path), "--no-tracking"], standalone_mode=False)
+    said = capsys.readouterr()
+    assert code == 0, said
+    assert "read as an sd-scripts --config_file" in said.err
+    assert written(folder) == ["lumi.safetensors"]
+
+
+def test_reads_our_yaml(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A YAML file in our keys is read like JSON."""
+    keys = {"base_model": str(PACKAGED / "base"), "img_folder": "pictures", "output_folder": "out", "net_dim": 3}
+    lines = [f"{key}: {json.dumps(value)}" for key, value in keys.items()]
+    path = folder / "config.yaml"
+    path.write_text("\n".join([*lines, "save_json_only: true", "save_json_folder: saved  # a comment"]))
+    assert group(["train", str(path), "--no-tracking"], standalone_mode=False) == 0
+    (saved,) = (folder / "saved").iterdir()
+    assert json.loads(saved.read_text())["net_dim"] == 3
+    assert "read as" not in capsys.readouterr().err

@@ -79,6 +79,25 @@ def test_paths_start_from_the_file_that_they_stand_in(tmp_path: Path) -> None:
     assert plan.runs[1].name == "base_model=b"
 
 
+def test_a_base_of_another_program(tmp_path: Path) -> None:
+    """An sd-scripts base gives our keys, with what sd-scripts takes for the rest; what was assumed is told."""
+    text = 'pretrained_model_name_or_path = "m"\ntrain_data_dir = "p"\noutput_dir = "o"\nnetwork_dim = 8\n'
+    (tmp_path / "base.toml").write_text(text)
+    said: list[str] = []
+    base = read_base(grid_of("base: base.toml", tmp_path / "grid.yaml"), said.append)
+    assert (base["img_folder"], base["net_dim"], base["alpha"]) == (str(tmp_path / "p"), 8, 1.0)
+    assert len(said) == 1
+    assert "sd-scripts" in said[0]
+
+
+def test_a_base_in_yaml(tmp_path: Path) -> None:
+    """A base in our keys may be YAML; nothing needs telling."""
+    (tmp_path / "base.yaml").write_text("net_dim: 8\nimg_folder: p")
+    said: list[str] = []
+    base = read_base(grid_of("base: base.yaml", tmp_path / "grid.yaml"), said.append)
+    assert (base, said) == ({"net_dim": 8, "img_folder": str(tmp_path / "p")}, [])
+
+
 def test_a_base_that_cannot_be_read_is_a_failure(tmp_path: Path) -> None:
     """A missing or broken base config is one line that names it."""
     with pytest.raises(Failure, match=r"none\.json"):

@@ -8,13 +8,16 @@ from lora_lab.document.dialects.recognise import MODULES, form_of, recognise, re
 from lora_lab.document.document import Document, Lines, ParseProblem
 from lora_lab.document.read import decode_document, read_bytes
 from lora_lab.document.tree import Form, Item, Tree
+from lora_lab.failure import Failure
 
 
 def read_config(path: Path, dialect: str | None = None) -> Document:
     """Read a config file of any dialect; `dialect` says which, where the keys need not.
 
-    Raises `Failure` if there is no such file or it can't be read.
+    Raises `Failure` if there is no such file or dialect, or the file can't be read.
     """
+    if dialect is not None and dialect not in MODULES:
+        raise Failure(f"no dialect is called {dialect}", f"there are {', '.join(MODULES)}")
     return decode_config(read_bytes(path), path, dialect)
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lora_lab.document import Document, Origin
@@ -162,6 +162,7 @@ ANYTHING = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(KEYS, ANYTHING), st.sampled_from(DIALECTS))
 def test_any_values(values: dict[str, object], dialect: str) -> None:
     """Known keys with any values, in any dialect: no exception."""
