@@ -18,6 +18,7 @@ def command(only_check: bool, root: Path | None) -> int:
     import lora_lab
     from lora_lab.catalog import stale
     from lora_lab.failure import Failure
+    from lora_lab.whole_files import write_whole
 
     root = root or Path(lora_lab.__file__).resolve().parent.parent
     if not (root / "pyproject.toml").is_file():
@@ -25,19 +26,7 @@ def command(only_check: bool, root: Path | None) -> int:
     differing = stale(root)
     for path, text in differing.items():
         if not only_check:
-            _write(root / path, text)
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            write_whole(root / path, text)
         click.echo(f"{path} is out of date: run `lora-lab catalog`" if only_check else f"wrote {path}")
     return 1 if only_check and differing else 0
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a text so that the file is at every moment either the old or the new one."""
-    import os
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -131,7 +131,7 @@ def _recorded(jobs: Sequence["Job"], sweep: _Sweep, tracker: "Tracker", watch: "
     from lora_lab.sweep.execute import Surroundings, execute
     from lora_lab.tracking.events import Artifact, RunEnded, RunStarted
     from lora_lab.tracking.view import join_axes
-    from lora_lab.tracking.whole_file import write_whole
+    from lora_lab.whole_files import write_whole
 
     plan = sweep.plan
     parent = tracker.recorder(sweep.folder)

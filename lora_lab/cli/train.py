@@ -78,7 +78,7 @@ def _show(path: Path, result: "LintResult") -> None:
 
 def _save_json(config: "TrainConfig") -> None:
     """Write the effective config to `save_json_folder`, as the older tools do."""
-    from lora_lab.tracking.whole_file import write_whole
+    from lora_lab.whole_files import write_whole
 
     folder = Path(str(config.save_json_folder))
     path = folder / f"config-{time.strftime('%Y%m%d-%H%M%S')}.json"

@@ -1,13 +1,12 @@
 """Settings as the text of a new file."""
 
 import json
-import os
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from lora_lab.failure import Failure
+from lora_lab.whole_files import write_whole
 
 Values = Mapping[str, object]
 
@@ -73,13 +72,7 @@ def write_new(path: Path, text: str, *, force: bool) -> None:
     """
     if not force and (path.exists() or path.is_symlink()):
         raise Failure(f"{path} is there already", "give another name, or --force to replace it")
-    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:8]}.part")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, text)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise Failure(f"can't write {path}: {error.strerror}", "check the folder and its permissions") from None

@@ -1,12 +1,10 @@
 """A changed text takes the place of its file, whole or not at all."""
 
-import os
-import shutil
-import uuid
 from pathlib import Path
 
 from lora_lab.document.document import Document
 from lora_lab.failure import Failure
+from lora_lab.whole_files import write_whole
 
 
 def encoded(document: Document) -> bytes:
@@ -20,15 +18,7 @@ def write_document(path: Path, document: Document) -> None:
 
     A link stays a link, and the file keeps its permissions. Raises `Failure` if it can't be written.
     """
-    target = path.resolve()
-    temporary = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex[:8]}.part")
     try:
-        with temporary.open("wb") as file:
-            file.write(encoded(document))
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.copymode(target, temporary)
-        temporary.replace(target)
+        write_whole(path.resolve(), encoded(document))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise Failure(f"can't write {path}: {error.strerror}", "check the permissions") from None

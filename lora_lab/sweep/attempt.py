@@ -14,7 +14,7 @@ from lora_lab.sweep.roles import Job, Outcome, Progress, Surroundings
 from lora_lab.sweep.run_folder import CONFIG, ERROR, LINT, RunRecord, write_record
 from lora_lab.tracking.describe import run_started
 from lora_lab.tracking.events import Artifact, Event, Record, RunEnded, RunStarted, Status
-from lora_lab.tracking.whole_file import write_whole
+from lora_lab.whole_files import write_whole
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_lab.failure import Failure
-from lora_lab.tracking.whole_file import write_whole
+from lora_lab.whole_files import write_whole
 
 RECORD = "run.json"
 CONFIG = "config.json"

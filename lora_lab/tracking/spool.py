@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 
 from lora_lab.failure import Failure
 from lora_lab.tracking.events import Artifact, DatasetUsed, Event, Metrics, RunEnded, RunStarted, SamplePicture
-from lora_lab.tracking.whole_file import write_whole
+from lora_lab.whole_files import write_whole
 
 EVENTS = "events.jsonl"
 SENT = "events.sent.json"

@@ -4,9 +4,8 @@ The format is that of sd-scripts' `networks/lora.py` (save_weights) and `library
 (precalculate_safetensors_hashes).
 """
 
-import contextlib
 import hashlib
-import os
+import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from lora_lab.failure import Failure
 from lora_lab.train.pack import LoraWeights
+from lora_lab.whole_files import write_whole
 
 ALPHA_ROUNDING = 2**-8  # what a file in bf16 keeps of alpha
 SAVE_DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -34,21 +34,17 @@ def state_dict(layers: Iterable[tuple[str, LoraWeights]], dtype: torch.dtype) ->
 
 def save_lora(path: Path, state: dict[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a LoRA in the format that the file's ending names; .safetensors alone carries metadata."""
-    partial = path.with_name(f".{path.name}.partial")
+    if path.suffix == ".safetensors":
+        content = safetensors.torch.save(state, with_hashes(state, metadata))
+    else:
+        stream = io.BytesIO()  # not the file itself: of a full disk torch's writer makes a RuntimeError
+        torch.save(state, stream)
+        content = stream.getvalue()
     try:
-        if path.suffix == ".safetensors":
-            safetensors.torch.save_file(state, partial, metadata=with_hashes(state, metadata))
-        else:
-            torch.save(state, partial)
-        with partial.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:  # a full disk is any of these
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+        write_whole(path, content)
+    except OSError as error:
         raise Failure(
-            f"{path} cannot be written: {getattr(error, 'strerror', None) or error}",
-            "free some space or choose another folder",
+            f"{path} cannot be written: {error.strerror or error}", "free some space or choose another folder"
         ) from error
 
 

@@ -1,6 +1,7 @@
 """Sample pictures drawn while training: the same prompts and first noise in every run, so that runs compare."""
 
 import importlib
+import io
 import math
 import re
 import warnings
@@ -19,6 +20,7 @@ from lora_lab.train.draws import normal, torch_draws
 from lora_lab.train.families.base import Base
 from lora_lab.train.noise import TRAIN_STEPS
 from lora_lab.train.step import Session
+from lora_lab.whole_files import write_whole
 
 SAMPLERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ddim": ("scheduling_ddim", "DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
@@ -165,9 +167,9 @@ def _trimmed(ids: Tensor) -> Tensor:
 
 
 def save_picture(picture: Image.Image, path: Path) -> Path:
-    """Write a PNG, whole or not at all."""
+    """Write a PNG."""
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    picture.save(partial, format="PNG")
-    partial.replace(path)
+    write_whole(path, content.getvalue())
     return path

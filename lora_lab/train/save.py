@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from lora_lab.config import TrainConfig, sides
 from lora_lab.tracking.events import Artifact, SamplePicture
-from lora_lab.tracking.whole_file import write_whole
 from lora_lab.train import lora_file, metadata, sample, state
 from lora_lab.train.data import tags
 from lora_lab.train.data.folder import Picture
 from lora_lab.train.metadata import DatasetFacts, Progressed, output_name
 from lora_lab.train.step import Member, Session
+from lora_lab.whole_files import write_whole
 
 
 class Saver:

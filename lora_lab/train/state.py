@@ -3,9 +3,8 @@
 Randomness has no state (see `draws`), so weights, optimizer, schedule and the step number are all there is.
 """
 
+import io
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,11 @@ from lora_lab.config import effective_alpha
 from lora_lab.failure import Failure
 from lora_lab.train.optimizer import optimizer_name
 from lora_lab.train.step import Member
+from lora_lab.whole_files import whole_folder
 
 
 def save_state(path: Path, member: Member, step: int, epoch: int) -> None:
     """Write the state of one adapter after `step` optimizer steps; the folder appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     state = {
         "made_by": _made_by(member),
         "weights": {name: {"down": w.down.detach().cpu(), "up": w.up.detach().cpu()} for name, w in member.layers},
@@ -30,17 +27,11 @@ def save_state(path: Path, member: Member, step: int, epoch: int) -> None:
         "scaler": member.scaler.state_dict(),
         "journal": {"latest": member.journal.latest, "epoch_losses": member.journal.epoch_losses},
     }
-    with (partial / "training.pt").open("wb") as stream:
-        torch.save(state, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    (partial / "train_state.json").write_text(json.dumps({"current_epoch": epoch, "current_step": step}))
-    old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        path.rename(old)
-    partial.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+    content = io.BytesIO()  # not the file itself: of a full disk torch's writer makes a RuntimeError
+    torch.save(state, content)
+    with whole_folder(path) as folder:
+        (folder / "training.pt").write_bytes(content.getvalue())
+        (folder / "train_state.json").write_text(json.dumps({"current_epoch": epoch, "current_step": step}))
 
 
 def _made_by(member: Member) -> dict[str, object]:

@@ -4,11 +4,9 @@ The key is the hash of the picture's bytes, the placement, mirrored or not, the 
 latent can't be stale, and all runs of all sweeps share it.
 """
 
-import contextlib
 import hashlib
 import json
 import os
-import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from lora_lab.train.data import augment, pixels
 from lora_lab.train.data.bucket import Placement
 from lora_lab.train.data.folder import Picture
 from lora_lab.train.draws import normal
+from lora_lab.whole_files import write_whole
 
 Encode = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 """Pixels (n, 3, h, w) in [-1, 1] → mean and log-variance (n, c, h', w') of the posterior; None: no variance.
@@ -176,17 +175,10 @@ def _read(path: Path) -> Tensor | None:
 def _write(path: Path, latent: Tensor) -> None:
     """Write so that a reader sees the whole file or none, even when runs write the same key at once."""
     content = save({"latent": latent.contiguous()}, {"sha256": _checksum(latent)})
-    draft = path.with_name(f".{path.stem[:16]}-{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        write_whole(path, content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink()
         raise Failure(
             f"the latent cache {path.parent.parent.parent} cannot be written ({error.strerror or error})",
             "make room or name another folder in LORA_LAB_CACHE, or set cache_latents_to_disk to false",
