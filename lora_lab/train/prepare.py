@@ -14,10 +14,11 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from lora_lab.config import TrainConfig, effective_alpha, plan_steps
+from lora_lab.config.buckets import bucket_options
 from lora_lab.failure import Failure
 from lora_lab.tracking.events import Record
 from lora_lab.train import lora_file, optimizer, schedule
-from lora_lab.train.data import batches, bucket, folder, latent_cache, tags
+from lora_lab.train.data import batches, folder, latent_cache, tags
 from lora_lab.train.data.batches import PackDataset, ValidationDataset
 from lora_lab.train.data.epochs import Arranged, arrange
 from lora_lab.train.data.folder import Picture
@@ -53,7 +54,7 @@ def read_dataset(config: TrainConfig) -> Dataset:
     if config.reg_img_folder:
         reg_subsets = folder.scan(Path(config.reg_img_folder), config.caption_extension, is_reg=True)
         regularisation = folder.balance_regularisation(training, folder.pictures_of(reg_subsets))
-    options = bucket.from_config(config)
+    options = bucket_options(config)
     arranged = arrange((*training, *regularisation), options, config.batch_size)
     facts = DatasetFacts(
         train_images=sum(picture.repeats for picture in training),

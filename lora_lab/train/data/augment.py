@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy
 from PIL import Image, ImageOps
 
-from lora_lab.train.data.bucket import Placement
+from lora_lab.config.buckets import Placement
 
 if TYPE_CHECKING:
     from lora_lab.config import TrainConfig

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lora_lab.config.buckets import Placement, Size
 from lora_lab.failure import Failure
 from lora_lab.train.data import augment, caption, pixels
 from lora_lab.train.data.augment import AugmentOptions
-from lora_lab.train.data.bucket import Placement, Size
 from lora_lab.train.data.caption import CaptionOptions
 from lora_lab.train.data.epochs import Arranged, BatchPlan, Entry, order_in_bucket, plan_epoch
 from lora_lab.train.data.folder import Picture

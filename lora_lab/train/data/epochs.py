@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from lora_lab.config.buckets import BucketOptions, Placement, Size, count_batches, make_resolutions, select
 from lora_lab.failure import Failure
 from lora_lab.train.data import folder
-from lora_lab.train.data.bucket import BucketOptions, Placement, Size, make_resolutions, select
 from lora_lab.train.data.folder import Picture
 from lora_lab.train.draws import python_draws
 
@@ -51,7 +51,7 @@ class Arranged:
     @property
     def batches_per_epoch(self) -> int:
         """Σ ceil(n_bucket / batch size)."""
-        return sum(-(-len(bucket.entries) // self.batch_size) for bucket in self.buckets)
+        return count_batches((len(bucket.entries) for bucket in self.buckets), self.batch_size)
 
     @property
     def uses_per_epoch(self) -> int:

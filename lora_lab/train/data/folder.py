@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from lora_lab.config.buckets import balanced_repeats
 from lora_lab.failure import Failure
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -83,19 +84,10 @@ def pictures_of(subsets: Iterable[Subset]) -> tuple[Picture, ...]:
 def balance_regularisation(training: Sequence[Picture], regularisation: Sequence[Picture]) -> tuple[Picture, ...]:
     """The regularisation pictures with the repeats that match the training pictures' count (repeats included).
 
-    As in sd-scripts: each is registered once with its own repeats until the count is reached (what is left over stays
-    unused); while it is not, repeats grow by one in turn.
+    What is left over when the count is reached stays unused: `config.buckets.balanced_repeats`.
     """
     wanted = sum(picture.repeats for picture in training)
-    repeats: list[int] = []
-    for picture in regularisation:
-        if sum(repeats) >= wanted:
-            break
-        repeats.append(picture.repeats)
-    missing = max(0, wanted - sum(repeats))
-    if repeats:
-        rounds, rest = divmod(missing, len(repeats))
-        repeats = [count + rounds + (index < rest) for index, count in enumerate(repeats)]
+    repeats = balanced_repeats([picture.repeats for picture in regularisation], wanted)
     return tuple(replace(picture, repeats=count) for picture, count in zip(regularisation, repeats, strict=False))
 
 

@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from lora_lab.config.buckets import Placement
 from lora_lab.failure import Failure
 from lora_lab.train.data import augment, pixels
-from lora_lab.train.data.bucket import Placement
 from lora_lab.train.data.folder import Picture
 from lora_lab.train.draws import normal
 from lora_lab.whole_files import write_whole

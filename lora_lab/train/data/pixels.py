@@ -7,8 +7,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from lora_lab.config.buckets import Placement, Size
 from lora_lab.failure import Failure
-from lora_lab.train.data.bucket import Placement, Size
 
 _BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 

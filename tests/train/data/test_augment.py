@@ -5,8 +5,8 @@ import colorsys
 import numpy
 from PIL import Image
 
+from lora_lab.config.buckets import Placement
 from lora_lab.train.data import augment
-from lora_lab.train.data.bucket import Placement
 from lora_lab.train.draws import python_draws
 
 COLOUR = (180, 90, 60)

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from lora_lab.config import check
+from lora_lab.config.buckets import BucketOptions, bucket_options
 from lora_lab.failure import Failure
-from lora_lab.train.data import augment, batches, bucket, caption
+from lora_lab.train.data import augment, batches, caption
 from lora_lab.train.data.augment import AugmentOptions
 from lora_lab.train.data.batches import AdapterOptions, PackBatch, PackDataset, ValidationDataset, loader
-from lora_lab.train.data.bucket import BucketOptions
 from lora_lab.train.data.caption import CaptionOptions
 from lora_lab.train.data.epochs import Arranged, arrange
 from lora_lab.train.data.folder import balance_regularisation, pictures_of, scan
@@ -313,11 +313,11 @@ def test_options_come_from_the_config() -> None:
         shuffle=True, keep_tokens=2, dropout_rate=0.1, dropout_every_n_epochs=4, tag_dropout_rate=0.2
     )
     assert caption.from_config(config) == captions
-    assert bucket.from_config(config) == BucketOptions((768, 768), True, 320, 1280, 32, True)
+    assert bucket_options(config) == BucketOptions((768, 768), True, 320, 1280, 32, True)
     flips = AugmentOptions(color=False, flip=True, random_crop=True)
     assert augment.from_config(config) == flips
     assert batches.from_config(config) == AdapterOptions(99, captions, flips, 225, 0.5)
     empty = check({"base_model": "base", "img_folder": "img", "output_folder": "out", "keep_tokens": None}).config
     assert caption.from_config(empty) == CaptionOptions()
-    assert bucket.from_config(empty) == BucketOptions()
+    assert bucket_options(empty) == BucketOptions()
     assert batches.from_config(empty) == AdapterOptions(seed=23)

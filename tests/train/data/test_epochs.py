@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lora_lab.config.buckets import BucketOptions
 from lora_lab.failure import Failure
-from lora_lab.train.data.bucket import BucketOptions
 from lora_lab.train.data.epochs import Arranged, arrange, order_in_bucket, plan_epoch
 from lora_lab.train.data.folder import Picture
 

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lora_lab.config.buckets import BucketOptions
 from lora_lab.failure import Failure
 from lora_lab.train.data import latent_cache
-from lora_lab.train.data.bucket import BucketOptions
 from lora_lab.train.data.epochs import arrange
 from lora_lab.train.data.folder import pictures_of, scan
 from lora_lab.train.data.latent_cache import CacheOptions, Filled, LatentItem, fill, items_of, key_of, path_of

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from lora_lab.config.buckets import Placement
 from lora_lab.failure import Failure
 from lora_lab.train.data import pixels
-from lora_lab.train.data.bucket import Placement
 
 
 def _halves(size: tuple[int, int]) -> Image.Image:

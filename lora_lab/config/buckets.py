@@ -1,16 +1,15 @@
 """Aspect-ratio buckets: which size each picture is trained at. The rules are those of sd-scripts of 2026-02.
 
-Sizes are (width, height) in pixels. Nothing here looks at a pixel.
+Sizes are (width, height) in pixels. Nothing here looks at a pixel. The trainer and the linter both ask here.
 """
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from lora_lab.config.train_config import TrainConfig
 from lora_lab.failure import Failure
-
-if TYPE_CHECKING:
-    from lora_lab.config import TrainConfig
 
 Size = tuple[int, int]
 
@@ -35,7 +34,7 @@ class BucketOptions:
     no_upscale: bool = False
 
 
-def from_config(config: "TrainConfig") -> BucketOptions:
+def bucket_options(config: TrainConfig) -> BucketOptions:
     """The bucket settings that `config` names."""
     return BucketOptions(
         resolution=config.resolution,
@@ -90,6 +89,28 @@ def select(size: Size, options: BucketOptions, resolutions: tuple[Size, ...]) ->
         resized = _covering(size, bucket)
     crop = ((resized[0] - bucket[0]) // 2, (resized[1] - bucket[1]) // 2)
     return Placement(bucket, resized, crop)
+
+
+def count_batches(uses: Iterable[int], batch_size: int) -> int:
+    """Return the batches of an epoch: Σ ceil(uses of a bucket / batch size); the last of each bucket may be smaller."""
+    return sum(-(-count // batch_size) for count in uses)
+
+
+def balanced_repeats(own: Sequence[int], wanted: int) -> tuple[int, ...]:
+    """Return the repeats of the regularisation pictures that are used, in their order, from their own ones.
+
+    As in sd-scripts: each is registered once with its own repeats until `wanted`, the training pictures' count with
+    repeats, is reached (what is left over stays unused); while it is not, repeats grow by one in turn.
+    """
+    repeats: list[int] = []
+    for count in own:
+        if sum(repeats) >= wanted:
+            break
+        repeats.append(count)
+    if not repeats:
+        return ()
+    rounds, rest = divmod(max(0, wanted - sum(repeats)), len(repeats))
+    return tuple(count + rounds + (index < rest) for index, count in enumerate(repeats))
 
 
 def _check(options: BucketOptions) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from lora_lab.config.buckets import BucketOptions, make_resolutions, select
 from lora_lab.failure import Failure
-from lora_lab.train.data.bucket import BucketOptions, make_resolutions, select
 
 FACTS: dict[str, list[list[int]]] = json.loads((Path(__file__).parent / "facts" / "buckets_head.json").read_text())
 
