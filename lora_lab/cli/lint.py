@@ -85,10 +85,10 @@ def command(files: tuple[str, ...], **options: Any) -> None:
 
     FILE is a config: JSON, TOML or YAML in lora_lab's keys, or one of another program, which its keys tell: kohya's
     GUI, sd-scripts (--config_file, --dataset_config, a command line), LoRA Easy Training Scripts. - reads one from the
-    standard input; a folder is searched for .json files. --dialect is one of own, easy, easy-toml, kohya-gui,
-    sd-scripts, sd-scripts-command, dataset, mixed. Settings (select,
-    ignore, severity, per-file-ignores) come from [tool.lora-lab] in a pyproject.toml or from a lora-lab.toml, in the
-    config's folder or above it.
+    standard input; a folder is searched for configs, and what in it is none is passed over. --dialect is one of own,
+    easy, easy-toml, kohya-gui, sd-scripts, sd-scripts-command, dataset, mixed. Settings (select, ignore, severity,
+    per-file-ignores) come from [tool.lora-lab] in a pyproject.toml or from a lora-lab.toml, in the config's folder or
+    above it.
 
     \b
     Exit code: 0 nothing but notes was found
@@ -137,12 +137,15 @@ def _exit_code(session: Session) -> int:
 
 def _judge(source: Source, session: Session) -> None:
     """Judge one file, and mend it if that is wanted."""
-    from lora_lab.document.dialects import decode_config, read_config
+    from lora_lab.document.dialects import decode_config, may_be_config, read_config
     from lora_lab.failure import Failure
     from lora_lab.lint.report import Judged
 
     options = session.options
     try:
+        if source.found and not may_be_config(source.path):
+            session.skipped += 1
+            return
         if source.path:
             document = read_config(source.path, options.dialect)
         else:
@@ -273,12 +276,13 @@ def _as_text(session: Session) -> Iterator[str]:
     else:
         yield from (line for one in judged for line in text_report(one, style))
     findings = [finding for one in judged for finding in one.findings]
+    if session.skipped and not judged:
+        yield f"no training config among {session.skipped} files that were looked at; name one to see why"
+        return
     yield summary((finding.severity for finding in findings), len(judged))
     hint = fixable(findings)
     if hint and not session.options.fix:
         yield hint
-    if session.skipped:
-        yield f"{session.skipped} .json file(s) are no training configs and were passed over; name one to see why"
 
 
 def _echo(text: str, *, err: bool = False) -> None:

@@ -99,15 +99,57 @@ def test_stdin(folder: Path) -> None:
 
 
 def test_folder_is_searched(folder: Path) -> None:
-    """All .json files are judged, those of other programs and of hidden folders passed over."""
-    (folder / ".hidden").mkdir()
-    Path(".hidden/bad.json").write_text("{")
-    result = run(".")
-    assert result.exit_code == 1
-    assert "in 3 files" in result.output
-    assert "1 .json file(s) are no training configs" in result.output
+    """Configs of every format are judged; other files, hidden folders and environments are passed over silently."""
+    for name in (".hidden", "venv", "own_env"):
+        (folder / name).mkdir()
+        Path(name, "bad.json").write_text(json.dumps(GOOD | {"net_dim": "x"}))
+    Path("own_env/pyvenv.cfg").touch()
+    Path("package.json").write_text('{"name": "x", "version": "1", "scripts": {}, "vae": 1}')
+    Path("compose.yaml").write_text("services:\n  a:\n    image: x\n")
+    Path("build.sh").write_text("make\n")
+    Path("notes.txt").write_text(json.dumps(GOOD))
+    before = run(".")
+    assert before.exit_code == 1
+    assert "in 3 files" in before.output
+    assert "passed over" not in before.output
+    Path("a.toml").write_text("net_dim = 'x'\nalpha = 1\n")
+    Path("b.yaml").write_text("net_dim: x\nalpha: 1\n")
+    Path("c.yml").write_text("net_dim: x\nalpha: 1\n")
+    Path("d.sh").write_text("accelerate launch train_network.py --network_dim=x --seed 1")
+    Path("e.BAT").write_text("accelerate launch train_network.py ^\r\n--network_dim=x --seed 1")
+    Path("f.ps1").write_text("python train_network.py `\n --network_dim=x --seed 1")
+    after = run(".")
+    assert "in 9 files" in after.output
+    order = [line.partition(":")[0] for line in after.output.splitlines() if "LL003" in line]
+    assert order == ["a.toml", "b.yaml", "bad.json", "c.yml", "d.sh", "e.BAT", "f.ps1"]
+
+
+def test_folder_without_configs(folder: Path) -> None:
+    """A folder of other files is said in a line; one with no file that could be a config is an error."""
+    (folder / "other").mkdir()
+    Path("other/package.json").write_text("{}")
+    result = run("other")
+    assert result.exit_code == 0
+    assert "no training config among 1 files" in result.output
     (folder / "nothing").mkdir()
     assert run("nothing").exit_code == 2
+
+
+def test_globs_where_no_shell_resolves_them(folder: Path) -> None:
+    """A pattern stands for what it matches, in order and once; a file that is called like a pattern is that file."""
+    result = run("b*.json", "*.json", "./bad.json")
+    assert "in 3 files" in result.output
+    assert result.output.count("LL003 error") == 1
+    assert "nothing matches x*.json" in run("x*.json").stderr
+    Path("[a].json").write_text("{")
+    assert "[a].json:1" in run("[a].json").output
+
+
+def test_loops_of_links_are_survived(folder: Path) -> None:
+    """A folder that holds itself through a link ends."""
+    (folder / "deep").mkdir()
+    (folder / "deep" / "again").symlink_to(folder)
+    assert "in 3 files" in run(".").output
 
 
 def test_json_format(folder: Path) -> None:

@@ -1,11 +1,13 @@
 """Which program a file was written for, by its set of keys. The register of marks is literal: nothing is guessed."""
 
 import re
+from pathlib import Path
 from typing import Final
 
 from lora_lab.config import PARAMETERS
 from lora_lab.document.command_text import has_command
 from lora_lab.document.dialects.names import DIFFUSERS, EVERY_NAME, REASONS
+from lora_lab.document.read import LARGEST
 from lora_lab.document.tree import Form, Tree
 
 MODULES: Final = {
@@ -81,11 +83,31 @@ _DATA_BACKEND: Final = frozenset(
 _GUI_STATE: Final = frozenset(
     ["LoRA_type", "sdxl_no_half_vae", "expand_all_accordions", "gpu_ids", "use_shell", "LyCORIS_preset", "save_as_bool"]
 )
+_NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_]+")
+_NAMES: Final = frozenset(name.encode() for name in OURS.union(PARAMETERS, _ALL_THEIRS, _GUI_STATE))
+_FEWEST_NAMES: Final = 2
 _JSON_START = re.compile(r"[{\[]\s*(?:[\"'}/{]|$)")
 _TOML_LINE = re.compile(
     r"""^[ \t]*(?:\[{1,2}[\w.-]+\]{1,2}[ \t]*(?:#.*)?$|[\w.-]+[ \t]+=[ \t]*(?:["'\[\d{]|true|false))""", re.M
 )
 _SHELL_VARIABLES = re.compile(r"^[ \t]*\$?(?:pretrained_model|train_data_dir|max_train_epoches|network_dim) ?= ?", re.M)
+
+
+def may_be_config(path: Path | None) -> bool:
+    """Say, without reading it as a config, whether a file that nobody named can be one that a training starts from.
+
+    It has at least two names of settings, or starts a training script. A file that can't be read may be one.
+    """
+    try:
+        if path is None or path.stat().st_size > LARGEST:
+            return path is None
+        data = path.read_bytes()
+    except OSError:
+        return True
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        data = data.decode("utf-16", "ignore").encode()
+    words = set(_NAME.findall(data))
+    return len(words & _NAMES) >= _FEWEST_NAMES or has_command(data.decode("utf-8", "ignore"))
 
 
 def form_of(suffix: str, text: str) -> Form:
