@@ -61,6 +61,7 @@ class Session:
     fixes: list[str] = field(default_factory=list)
     diffs: list[str] = field(default_factory=list)
     skipped: int = 0
+    standard_input: bytes = b""
     disk: "Disk | None" = None
     settings: "dict[Path, Settings]" = field(default_factory=dict)
 
@@ -149,7 +150,8 @@ def _judge(source: Source, session: Session) -> None:
         if source.path:
             document = read_config(source.path, options.dialect)
         else:
-            document = decode_config(sys.stdin.buffer.read(), None, options.dialect)
+            session.standard_input = sys.stdin.buffer.read()
+            document = decode_config(session.standard_input, None, options.dialect)
         settings = _settings(document.folder, session)
         if (source.found or options.skip_others) and _is_other(document, session):
             session.skipped += 1
@@ -193,16 +195,17 @@ def _findings(document: "Document", source: Source, settings: "Settings", sessio
     if not session.options.no_disk:
         session.disk = session.disk.moved_to(document.folder) if session.disk else Disk(document.folder)
     found = lint_document(document, None if session.options.no_disk else session.disk).findings
-    return settings.wanted(found, source.path)
+    wanted = settings.wanted(found, source.path)
+    if document.origin is None or not any(finding.fix for finding in wanted):
+        return wanted
+    from lora_lab.lint.fixing import makeable
+
+    return tuple(makeable(document, wanted))
 
 
 def _fixed(document: "Document", source: Source, settings: "Settings", session: Session) -> "Fixed":
-    """Return the document after its fixes; only JSON in lora_lab's own keys can be changed key by key."""
-    from lora_lab.lint.fixing import Fixed, fixed
-
-    if getattr(document, "origin", None) is not None:
-        session.fixes.append(f"{source.name}: not fixed, only JSON files in lora_lab's own keys are")
-        return Fixed(document, ())
+    """Return the document after its fixes."""
+    from lora_lab.lint.fixing import fixed
 
     def judge(one: "Document") -> "tuple[Finding, ...]":
         return _findings(one, source, settings, session)
@@ -217,7 +220,8 @@ def _take(done: "Fixed", before: "Document", source: Source, session: Session) -
     if session.options.diff:
         session.diffs.extend(_difference(before.text, done.document.text, source.name))
     elif source.path is None:
-        sys.stdout.buffer.write(encoded(done.document))
+        given = session.standard_input
+        sys.stdout.buffer.write(encoded(done.document, given) if done.applied else given)
     elif done.applied:
         write_document(source.path, done.document)
     if done.applied:

@@ -18,12 +18,12 @@ def to_json(values: Values) -> str:
 
 def to_toml(values: Values) -> str:
     """Return flat TOML; a key that is None is left out, because TOML has no null."""
-    return "".join(f"{key} = {_toml(value)}\n" for key, value in values.items() if value is not None)
+    return "".join(f"{key} = {toml_value(value)}\n" for key, value in values.items() if value is not None)
 
 
 def to_yaml(values: Values) -> str:
     """Return flat YAML; a value is written as in JSON, which YAML 1.2 contains."""
-    return "".join(f"{key}: {_yaml(value)}\n" for key, value in values.items())
+    return "".join(f"{key}: {yaml_value(value)}\n" for key, value in values.items())
 
 
 WRITERS: Final[Mapping[str, Callable[[Values], str]]] = {
@@ -35,21 +35,23 @@ WRITERS: Final[Mapping[str, Callable[[Values], str]]] = {
 """How a file is written, by the end of its name."""
 
 
-def _toml(value: object) -> str:
+def toml_value(value: object) -> str:
+    """Return a value as TOML; there is none for None."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml, value))}]"
+        return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_toml_key(str(key))} = {_toml(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_toml_key(str(key))} = {toml_value(item)}" for key, item in value.items()) + "}"
     return _number(value)
 
 
 def _toml_key(key: str) -> str:
-    return key if key.isascii() and key.replace("_", "").replace("-", "").isalnum() else _toml(key)
+    return key if key.isascii() and key.replace("_", "").replace("-", "").isalnum() else toml_value(key)
 
 
-def _yaml(value: object) -> str:
+def yaml_value(value: object) -> str:
+    """Return a value as YAML, on one line."""
     if isinstance(value, float):
         return _number(value)
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f").replace("\x85", "\\u0085")

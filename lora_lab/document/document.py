@@ -65,7 +65,8 @@ class Origin:
     not; `phrases` is what to call a key of ours whose value is not the one in the text. `unknown` are keys of ours that
     are set to something which only the program's run decides, such as a shell variable. `defaults` are the values that
     the other program takes for what its file leaves out. `family` is "sd", "sdxl" or "other" where the file tells the
-    base model's family; `partial` says that a part of the run stands elsewhere.
+    base model's family; `partial` says that a part of the run stands elsewhere. `form` is the text's
+    format: "json", "toml", "yaml" or "command".
     """
 
     dialect: str
@@ -80,6 +81,7 @@ class Origin:
     phrases: Mapping[str, str] = field(default_factory=dict)
     family: str = ""
     partial: Part = ""
+    form: str = "json"
 
     @property
     def foreign(self) -> bool:

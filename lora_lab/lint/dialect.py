@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from lora_lab.document import Document, Origin
-from lora_lab.lint.finding import Finding
+from lora_lab.lint.finding import Finding, Fix
 
 OF_THE_WHOLE_FILE = frozenset({"LL001", "LL007", "LL009", "LL012", "LL013", "LL014"})
 """Findings that are not about single settings."""
@@ -22,9 +22,9 @@ _NEEDED = {"LL202": "shuffle_captions", "LL203": "keep_tokens"}
 
 
 def in_their_words(findings: Iterable[Finding], document: Document) -> Iterator[Finding]:
-    """Yield the findings that hold for the file, with its own names of the settings and without fixes.
+    """Yield the findings that hold for the file, with its own names of the settings.
 
-    A fix changes the value of one of our keys, and the text holds another program's. What a file leaves out may be
+    What a file leaves out may be
     given elsewhere, so a finding about nothing but values that are not in the file is not one.
     """
     origin = document.origin
@@ -41,8 +41,19 @@ def in_their_words(findings: Iterable[Finding], document: Document) -> Iterator[
             message=_renamed(finding.message, said),
             remedy=_renamed(finding.remedy, said),
             keys=tuple(names.get(key, key) for key in finding.keys),
-            fix=None,
+            fix=_fix_there(finding, origin),
         )
+
+
+def _fix_there(finding: Finding, origin: Origin) -> Fix | None:
+    """Return a finding's fix for the file; in another program's, only one of a value's form is safe.
+
+    What has no effect in lora_lab, or in what this file says, may have one there: the rest of a run's settings can
+    stand on a command line.
+    """
+    if not origin.readable or finding.fix is None or not origin.foreign or finding.code == "LL003":
+        return finding.fix if origin.readable else None
+    return replace(finding.fix, safe=False)
 
 
 def not_known(origin: Origin | None) -> frozenset[str]:

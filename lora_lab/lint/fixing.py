@@ -1,10 +1,11 @@
 """Applying the fixes of findings to a document's text."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from lora_lab.document import Document, parse_json
-from lora_lab.document import edit as text_edit
+from lora_lab.document.edit_any import edited
 from lora_lab.lint.finding import Edit, Finding, Fix
 
 MOST_FIXES = 200
@@ -47,45 +48,54 @@ def fixed(document: Document, judge: Judge, *, unsafe: bool = False) -> Fixed:
 def applied_to(document: Document, fix: Fix) -> Document | None:
     """Return the document after a fix; None where it can't be made in this file's text.
 
-    A key that comes from the file of `load_json_path` can't be removed here, and one that is removed here would come
-    from there.
+    In another program's file a change is one of its own setting, and counts only where all the rest of the file still
+    means what it did. A key that comes from the file of `load_json_path` can't be removed here, and one that is removed
+    here would come from there.
     """
     loads = document.entries.get("load_json_path")
+    lost = _lost(document)
     for edit in fix.edits:
         takes_away = edit.action == "remove" or (edit.action == "set" and edit.value is None)
         absent = edit.action != "set" and edit.key not in document.entries
         if absent or (takes_away and loads is not None and loads.value):
             return None
         wanted = _values_after(document, edit)
-        document = _read_again(document, _edited(document, edit))
-        if document.broken or document.values != wanted:
+        document = _read_again(document, edited(document, edit.action, edit.key, edit.value))
+        if document.broken or document.values != wanted or _lost(document) != lost:
             return None
     return document
 
 
-def _edited(document: Document, edit: Edit) -> str:
-    """Return the text after one edit."""
-    if edit.action == "remove":
-        return text_edit.without_key(document, edit.key)
-    if edit.action == "rename":
-        return text_edit.with_name(document, edit.key, str(edit.value))
-    if edit.action == "deduplicate":
-        return text_edit.without_duplicates(document, edit.key)
-    if edit.action == "respell":
-        return text_edit.with_json_spelling(document, edit.key)
-    return text_edit.with_value(document, edit.key, edit.value)
+def makeable(document: Document, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield the findings, without the fixes that can't be made in this file's text."""
+    for finding in findings:
+        possible = finding.fix is None or (not document.broken and applied_to(document, finding.fix) is not None)
+        yield finding if possible else replace(finding, fix=None)
 
 
 def _values_after(document: Document, edit: Edit) -> dict[str, object]:
-    """Return the values that the text must have after an edit."""
+    """Return the values that the text must have after an edit; TOML has no null."""
     values = document.values
     if edit.action in {"remove", "rename"}:
         value = values.pop(edit.key)
         return values | {str(edit.value): value} if edit.action == "rename" else values
+    if edit.action == "set" and edit.value is None and document.origin and document.origin.form == "toml":
+        values.pop(edit.key, None)
+        return values
     return values | {edit.key: edit.value} if edit.action == "set" else values
+
+
+def _lost(document: Document) -> tuple[object, ...]:
+    """Return what a file says beside the values: what a change must leave alone."""
+    origin = document.origin
+    return (origin.unknown, *((one.key, one.value) for one in origin.dropped)) if origin else ()
 
 
 def _read_again(document: Document, text: str) -> Document:
     """Return the document of a new text; that there was a byte-order mark is not forgotten."""
     mark = "\ufeff" if any(problem.kind == "bom" for problem in document.problems) else ""
-    return parse_json(mark + text, document.path)
+    if document.origin is None:
+        return parse_json(mark + text, document.path)
+    from lora_lab.document.dialects import decode_config  # noqa: PLC0415 -- only for such files
+
+    return decode_config((mark + text).encode("utf-8", "replace"), document.path, document.origin.dialect)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lora_lab.config import PARAMETERS, TrainConfig, learning_rate_of, scale, trained_parts
+from lora_lab.config import PARAMETERS, TrainConfig, check, learning_rate_of, scale, trained_parts
 from lora_lab.document import Document, decode_document, parse_json
 from lora_lab.lint import RULES, Edit, Finding, Fix, Rule, lint_document
 from lora_lab.lint.fixing import Fixed, applied_to, fixed
@@ -77,6 +77,65 @@ def test_safe_fix_keeps_the_result(code: str) -> None:
     else:
         assert changed <= keys
     assert finding.message not in {f.message for f in after.findings}
+
+
+def valid_values() -> dict[str, list[object]]:
+    """Return values of each key that the trainer takes, the default among them."""
+    tried = [
+        None,
+        True,
+        False,
+        0,
+        1,
+        2,
+        4,
+        8,
+        64,
+        75,
+        512,
+        768,
+        0.05,
+        0.5,
+        1.5,
+        1e-4,
+        1.0,
+        "a.txt",
+        ".txt",
+        "AdamW",
+        "Lion",
+    ]
+    found = {}
+    for key, known in PARAMETERS.items():
+        own = [*tried, *known.choices, *([] if known.required else [known.default])]
+        found[key] = [value for value in own if key not in check({key: value}).invalid]
+    return found
+
+
+VALID = valid_values()
+OF_RUNS = st.lists(
+    st.sampled_from(sorted(VALID)).flatmap(lambda key: st.tuples(st.just(key), st.sampled_from(VALID[key]))), max_size=8
+)
+
+
+@given(st.sampled_from(sorted(SAFE)), OF_RUNS)
+@settings(deadline=None, max_examples=400)
+def test_no_safe_fix_changes_a_result(code: str, more: list[tuple[str, object]]) -> None:
+    """Whatever else the config says: for every safe fix offered for a usable config, the resolved configs agree.
+
+    The bad example of each rule with a safe fix is mixed with up to eight other settings.
+    """
+    document = parse_json(json.dumps(SAFE[code] | dict(more)))
+    before = lint_document(document, None)
+    for finding in before.findings if before.usable else ():
+        if not (finding.fix and finding.fix.safe):
+            continue
+        after_document = applied_to(document, finding.fix)
+        if after_document is None:
+            continue
+        after = lint_document(after_document, None)
+        changed = {key for key in PARAMETERS if getattr(before.config, key) != getattr(after.config, key)}
+        assert changed <= set(BY_CODE[finding.code].idle), finding
+        assert result_of(before.config, changed) == result_of(after.config, changed), finding
 
 
 def test_rules_with_idle_keys_have_safe_fixes() -> None:

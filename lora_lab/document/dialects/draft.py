@@ -153,6 +153,7 @@ class Draft:
             phrases=self.phrases,
             family=self.family,
             partial=self.partial,
+            form=self.tree.form,
         )
         tree = self.tree
         return Document(tree.path, tree.text, self.entries, duplicates, tree.problems, origin)
