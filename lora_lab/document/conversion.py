@@ -8,7 +8,8 @@ from pathlib import Path
 from lora_lab.config import PARAMETERS
 from lora_lab.document.dialects import read_config, translate
 from lora_lab.document.document import Document, Dropped
-from lora_lab.document.lora_metadata import NEVER_RECORDED, read_header, rebuild
+from lora_lab.document.lora_metadata import NEVER_RECORDED, rebuild
+from lora_lab.document.tensor_table import read_safetensors
 from lora_lab.failure import Failure
 
 
@@ -75,7 +76,7 @@ def _of_document(document: Document, path: Path) -> Conversion:
 
 def _of_lora(path: Path) -> Conversion:
     """Return the settings that a LoRA file carries."""
-    header = read_header(path)
+    header = read_safetensors(path)
     if not any(key.startswith("ss_") for key in header.metadata):
         raise Failure(f"{path} carries no training settings (no ss_* metadata)", "it was saved without them, or merged")
     rebuilt = rebuild(header)

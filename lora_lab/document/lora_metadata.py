@@ -1,27 +1,12 @@
-"""The settings that a LoRA file carries in its header: `ss_*` as sd-scripts and lora_lab write them.
-
-A safetensors file begins with 8 bytes (the header's length, little-endian) and the header, a JSON object. Nothing
-else is read.
-"""
+"""The settings that a LoRA file carries in its header: `ss_*` as sd-scripts and lora_lab write them."""
 
 import ast
 import json
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from lora_lab.failure import Failure
-
-LARGEST_HEADER: Final = 64 * 1024 * 1024
-"""Bytes. A LoRA's header has some hundred thousand, with many tags some million."""
-
-
-class Header(NamedTuple):
-    """What a header says: the metadata, and names and number formats of the tensors."""
-
-    metadata: Mapping[str, str]
-    tensors: Mapping[str, str]
+from lora_lab.document.tensor_table import TensorTable
 
 
 class Rebuilt(NamedTuple):
@@ -30,30 +15,6 @@ class Rebuilt(NamedTuple):
     values: dict[str, object]
     guessed: dict[str, str]
     lost: dict[str, str]
-
-
-def read_header(path: Path) -> Header:
-    """Read a safetensors file's header; raises `Failure` if the file can't be read or is none."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= LARGEST_HEADER:
-                raise Failure(f"{path} is no safetensors file: its header would have {length:,} bytes")
-            raw = file.read(length)
-    except FileNotFoundError:
-        raise Failure(f"no such file: {path}", "check the spelling and the folder") from None
-    except (OSError, ValueError) as error:
-        raise Failure(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        header = json.loads(raw)
-    except (ValueError, RecursionError):
-        raise Failure(f"{path} is no safetensors file: its header is no JSON") from None
-    if not isinstance(header, dict):
-        raise Failure(f"{path} is no safetensors file: its header is no JSON object")
-    metadata = header.pop("__metadata__", None)
-    texts = metadata if isinstance(metadata, dict) else {}
-    dtypes = {name: str(about.get("dtype")) for name, about in header.items() if isinstance(about, dict)}
-    return Header({str(key): str(value) for key, value in texts.items()}, dtypes)
 
 
 def _literal(text: str) -> object:
@@ -137,7 +98,7 @@ NEVER_RECORDED: Final = (
 )
 
 
-def rebuild(header: Header) -> Rebuilt:
+def rebuild(header: TensorTable) -> Rebuilt:
     """Return the config that a LoRA was trained with, as far as its header says."""
     meta = dict(_of_datasets(header.metadata)) | dict(header.metadata)
     values: dict[str, object] = {}
@@ -152,7 +113,7 @@ def rebuild(header: Header) -> Rebuilt:
         guessed["test_seed"] = "not recorded"
     version = meta.get("ss_base_model_version", "")
     values["v_parameterization"] = version.endswith("_v") or meta.get("modelspec.prediction_type") == "v" or None
-    formats = sorted(set(header.tensors.values()) & set(_SAVED))
+    formats = sorted({tensor.dtype for tensor in header.tensors.values()} & set(_SAVED))
     if len(formats) == 1:
         values["save_precision"] = _SAVED[formats[0]]
     _paths(meta, values, guessed)
@@ -229,7 +190,7 @@ _SPELT = {
 }
 
 
-def _parts(header: Header, values: dict[str, object]) -> None:
+def _parts(header: TensorTable, values: dict[str, object]) -> None:
     """See in the tensors' names which parts were trained."""
     unet = any(name.startswith("lora_unet") for name in header.tensors)
     text = any(name.startswith("lora_te") for name in header.tensors)

@@ -4,10 +4,12 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lora_lab.config import resolve_path
-from lora_lab.lint.lora_header import LoraHeader, read_lora_header
+
+if TYPE_CHECKING:
+    from lora_lab.document.model_header import ModelHeader
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 CAPTION_SUFFIXES = (".txt", ".caption", ".tags", ".cap")
@@ -130,13 +132,15 @@ class Disk:
             known = self._known[key] = _captions(self.data_folder(path), suffix)
         return known
 
-    def lora(self, path: Path) -> LoraHeader | None:
-        """Return the header of a .safetensors file, None if it can't be read."""
-        key = ("lora", str(path))
+    def model(self, path: Path) -> "ModelHeader | None":
+        """Return what a model file or folder is, None if it is none that can be read."""
+        from lora_lab.document.model_header import ModelHeader, read_model_header  # noqa: PLC0415  # only if asked
+
+        key = ("model", str(path))
         if key not in self._known:
-            self._known[key] = read_lora_header(path)
+            self._known[key] = read_model_header(path)
         known = self._known[key]
-        return known if isinstance(known, LoraHeader) else None
+        return known if isinstance(known, ModelHeader) else None
 
     def text(self, path: Path, most: int = 65_536) -> str | None:
         """Return the start of a small text file, None if it can't be read."""

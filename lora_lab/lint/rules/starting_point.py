@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from lora_lab.config import effective_alpha
+from lora_lab.document.model_names import LoraFacts
 from lora_lab.lint.finding import set_to
-from lora_lab.lint.lora_header import LoraHeader
 from lora_lab.lint.rule import Hit, View, rule
 
 _LOADER = "lora_lab/train/lora_file.py; sd-scripts networks/lora.py load_weights"
@@ -37,7 +37,7 @@ def resume_rank_mismatch(view: View) -> Iterator[Hit]:
     a.safetensors: safetensors {"lora_unet_a.lora_down.weight": {"shape": [8, 4]}}
     ```
     """
-    header = _header(view)
+    header = _lora(view)
     if header and header.ranks and view.config.net_dim not in header.ranks:
         rank = min(header.ranks)
         message = f"net_dim is {view.config.net_dim}, but the LoRA to start from has rank {rank}"
@@ -71,7 +71,7 @@ def resume_alpha_mismatch(view: View) -> Iterator[Hit]:
     a.safetensors:safetensors {"__metadata__": {"ss_network_alpha": "8"}, "lora_unet.lora_down.weight": {"shape": [32]}}
     ```
     """
-    header = _header(view)
+    header = _lora(view)
     if header is None or header.alpha is None or header.ranks != {view.config.net_dim}:
         return
     alpha = effective_alpha(view.config)
@@ -106,7 +106,7 @@ def resume_parts_mismatch(view: View) -> Iterator[Hit]:
     a.safetensors: safetensors {"lora_unet_a.lora_down.weight": {"shape": [8, 4]}}
     ```
     """
-    header = _header(view)
+    header = _lora(view)
     if header is None or not header.ranks or (view.config.unet_only and view.config.text_only):
         return
     for has, wanted, part in (
@@ -145,16 +145,17 @@ def resume_is_no_lora(view: View) -> Iterator[Hit]:
     a.safetensors: safetensors {"lora_unet_a.lora_down.weight": {"shape": [8, 4]}}
     ```
     """
-    header = _header(view)
-    if header and not header.ranks:
+    header = view.disk.model(view.disk.resolve(view.config.lora_model_for_resume or ""))
+    if header and not (header.lora and header.lora.ranks):
         what = f"has no lora_down tensors, but {header.example}" if header.example else "has no tensors"
         yield Hit(f"{view.config.lora_model_for_resume} {what}", (_KEY,), "name a LoRA that kohya's or this tool wrote")
 
 
-def _header(view: View) -> LoraHeader | None:
-    """Return what the header of the file says; None if there is no file or no header that can be read."""
+def _lora(view: View) -> LoraFacts | None:
+    """Return what the header of the file says; None if there is no file or no LoRA that can be read."""
     name = view.config.lora_model_for_resume
-    return view.disk.lora(view.disk.resolve(name)) if name and name.lower().endswith(".safetensors") else None
+    header = view.disk.model(view.disk.resolve(name)) if name else None
+    return header.lora if header else None
 
 
 @rule("LL314", "resume-clip-skip", "warning", reads=(_KEY, "clip_skip"), source="sd-scripts ss_clip_skip", sees="disk")
@@ -183,7 +184,7 @@ def resume_clip_skip(view: View) -> Iterator[Hit]:
     a.safetensors:safetensors {"__metadata__": {"ss_clip_skip": "2"}, "lora_unet.lora_down.weight": {"shape": [32]}}
     ```
     """
-    header = _header(view)
+    header = _lora(view)
     if header and header.clip_skip and header.clip_skip != view.config.clip_skip:
         message = f"clip_skip is {view.config.clip_skip}, but the LoRA to start from has {header.clip_skip}"
         fix = set_to("clip_skip", header.clip_skip)
