@@ -25,6 +25,7 @@ OPTIMIZERS: Final = (
     "DAdaptation",
     "DAdaptAdaGrad",
     "DAdaptAdam",
+    "DAdaptAdamPreprint",
     "DAdaptAdan",
     "DAdaptAdanIP",
     "DAdaptLion",

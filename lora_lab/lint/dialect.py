@@ -10,9 +10,8 @@ from lora_lab.lint.finding import Finding, Fix
 OF_THE_WHOLE_FILE = frozenset({"LL001", "LL007", "LL009", "LL012", "LL013", "LL014"})
 """Findings that are not about single settings."""
 
-NOT_OF_FOREIGN = frozenset({"LL006", "LL008", "LL011", "LL410", "LL505"})
-"""What is no fault in another program's file: a part of the settings is given elsewhere, empty means not set, and
-sd-scripts takes AdaFactor's rate away by itself."""
+NOT_OF_FOREIGN = frozenset({"LL006", "LL008", "LL011", "LL505"})
+"""What is no fault in another program's file: a part of the settings is given elsewhere, and empty means not set."""
 
 _OF_SD = frozenset({"LL301", "LL604"})
 """Findings about the layers of SD 1 and 2, which other families do not share."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from lora_lab.failure import Failure
 from lora_lab.tracking.events import Metrics
+from lora_lab.train import optimizer
 from lora_lab.train.data.batches import PackBatch, PackDataset, ValidationDataset, loader
 from lora_lab.train.step import Member, Session, pack_step
 from lora_lab.train.validate import validation_losses
@@ -115,7 +116,7 @@ def batches_before(step: int, steps_per_epoch: int, batches_per_epoch: int, accu
 
 def rates_of(member: Member) -> dict[str, float]:
     """The learning rates of the next step, as metrics."""
-    return {f"lr/{group['label']}": float(group["lr"]) for group in member.optimizer.param_groups}
+    return optimizer.rates(member.optimizer)
 
 
 def write_steps(member: Member, images_per_second: float) -> None:

@@ -1,8 +1,16 @@
 """Optimizers by the names that sd-scripts uses, and what each adapter hands to its own."""
 
+import contextlib
 import importlib
+import importlib.metadata
+import importlib.util
 import inspect
-from collections.abc import Callable
+import io
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -29,7 +37,8 @@ CLASSES: dict[str, tuple[str, str, str]] = {
     "PagedLion8bit": ("bitsandbytes.optim", "PagedLion8bit", "bitsandbytes"),
     "SGDNesterov": ("torch.optim", "SGD", "torch"),
     "SGDNesterov8bit": ("bitsandbytes.optim", "SGD8bit", "bitsandbytes"),
-    "DAdaptation": ("dadaptation", "DAdaptAdam", "dadaptation"),
+    "DAdaptation": ("dadaptation.experimental", "DAdaptAdamPreprint", "dadaptation"),
+    "DAdaptAdamPreprint": ("dadaptation.experimental", "DAdaptAdamPreprint", "dadaptation"),
     "DAdaptAdaGrad": ("dadaptation", "DAdaptAdaGrad", "dadaptation"),
     "DAdaptAdam": ("dadaptation", "DAdaptAdam", "dadaptation"),
     "DAdaptAdan": ("dadaptation", "DAdaptAdan", "dadaptation"),
@@ -57,15 +66,21 @@ def optimizer_name(config: TrainConfig) -> str:
 
 
 def optimizer_class(name: str) -> Callable[..., Optimizer]:
-    """Return the class behind a name. Raises Failure when its package is missing or the name is unknown."""
-    module, attribute, package = CLASSES.get(name) or (*_split(name), "")
+    """Return the class behind a name: a listed one, or `module.Class` of an installed package.
+
+    Raises Failure when its package is missing, or where no installed package has such an optimizer; nothing but
+    installed packages is ever imported.
+    """
+    if name in CLASSES:
+        module, attribute, package = CLASSES[name]
+    else:
+        module, _, attribute = name.rpartition(".")
+        package = _package_of(name, module)
     try:
-        found: Callable[..., Optimizer] = getattr(importlib.import_module(module), attribute)
+        found: object = getattr(_imported(module), attribute)
     except ImportError as error:
-        raise Failure(
-            f"optimizer_type {name}: the package {package or module} is not installed",
-            f"pip install {package or module}, or use AdamW",
-        ) from error
+        where = f"the package {package} is not installed" if name in CLASSES else str(error)
+        raise Failure(f"optimizer_type {name}: {where}", f"pip install {package}, or use AdamW") from error
     except AttributeError as error:
         raise Failure(
             f"optimizer_type {name}: {module} has no {attribute}", "use AdamW, or correct the name"
@@ -75,11 +90,38 @@ def optimizer_class(name: str) -> Callable[..., Optimizer]:
     return found
 
 
-def _split(name: str) -> tuple[str, str]:
-    module, _, attribute = name.rpartition(".")
-    if module != "torch.optim":  # importing any other module that a config names would run code of its choosing
-        raise Failure(f"optimizer_type {name} is unknown", "use a listed name or a class of torch.optim")
-    return module, attribute
+def _package_of(name: str, module: str) -> str:
+    """Return the installed package that has a module; a config must not make any other file run, as one beside it."""
+    top = module.partition(".")[0]
+    packages = importlib.metadata.packages_distributions().get(top, [])
+    spec = importlib.util.find_spec(top) if packages else None
+    if spec is None:
+        raise Failure(
+            f"optimizer_type {name} is unknown: no installed package has a module {top or name}",
+            "install its package, or use a listed name such as AdamW",
+        )
+    origin = Path(spec.origin or "").resolve()
+    roots = [Path(str(importlib.metadata.distribution(package).locate_file(""))).resolve() for package in packages]
+    if not any(origin.is_relative_to(root) for root in roots):
+        raise Failure(
+            f"optimizer_type {name} would come from {origin}, which is not the installed package {packages[0]}",
+            "rename or move that file",
+        )
+    return packages[0]
+
+
+def _imported(module: str) -> ModuleType:
+    """Import a module. bitsandbytes looks for the package `kernels` then, to fetch code from a hub: it finds none."""
+    if not module.startswith("bitsandbytes"):
+        return importlib.import_module(module)
+    known = sys.modules.get("kernels")
+    sys.modules["kernels"] = None  # type: ignore[assignment]  # Python's way to say that there is no such module
+    try:
+        return importlib.import_module(module)
+    finally:
+        del sys.modules["kernels"]
+        if known is not None:
+            sys.modules["kernels"] = known
 
 
 def param_groups(layers: list[tuple[str, LoraWeights]], config: TrainConfig) -> list[ParamGroup]:
@@ -93,20 +135,89 @@ def param_groups(layers: list[tuple[str, LoraWeights]], config: TrainConfig) -> 
 
 
 def make_optimizer(groups: list[ParamGroup], config: TrainConfig) -> Optimizer:
-    """Build the config's optimizer over the groups. Raises Failure for an argument that it does not take."""
+    """Build the config's optimizer over the groups.
+
+    Raises Failure for an argument that it does not take, rates that it can't have, or a machine that it can't run on.
+    """
     name = optimizer_name(config)
     build = optimizer_class(name)
     given = {**ALWAYS.get(name, {}), **arguments(config.optimizer_args)}
     known = inspect.signature(build).parameters
-    unknown = [key for key in given if key not in known]
+    anything = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values())
+    unknown = [key for key in given if key not in known and not anything]
     if unknown:
         raise Failure(f"optimizer_args: {name} has no argument {unknown[0]!r}", f"it takes: {', '.join(known)}")
+    rate: float | None = config.learning_rate
+    if name == "AdaFactor" and given.get("relative_step", True):  # as in sd-scripts: it takes no rate from outside
+        rate = None
+        groups = [{key: value for key, value in group.items() if key != "lr"} for group in groups]
+    if getattr(build, "__name__", "").startswith(ONE_RATE) and len({group["lr"] for group in groups}) > 1:
+        rates = ", ".join(f"{group['label']} {group['lr']:g}" for group in groups)
+        raise Failure(f"{name} finds one rate for all parts, and here are {rates}", "give both parts 1.0")
     try:
-        return build(groups, lr=config.learning_rate, **given)
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        with _quiet():
+            if build.__module__.startswith("bitsandbytes"):
+                _try_one_step(build, given, groups[0]["params"][0].device)
+            return build(groups, lr=rate, **given)
+    except (TypeError, ValueError, RuntimeError, AssertionError, NotImplementedError, NameError) as error:
+        line = str(error).strip().partition("\n")[0] or type(error).__name__
         raise Failure(
-            f"{name} refuses its arguments: {error}", "correct optimizer_args or the learning rates"
+            f"{name} refuses its arguments: {line}", "correct optimizer_args or the learning rates"
         ) from error
+
+
+ONE_RATE = ("DAdapt", "Prodigy")
+"""How the names begin of optimizers that estimate one step size for all parts; the libraries refuse two rates."""
+
+
+def _try_one_step(build: Callable[..., Optimizer], given: dict[str, Any], device: torch.device) -> None:
+    """Take a step on a tensor large enough for 8-bit state: whether bitsandbytes runs somewhere only a try can tell."""
+    tensor = torch.nn.Parameter(torch.zeros(EIGHT_BIT_FROM, device=device))
+    tensor.grad = torch.ones_like(tensor)
+    trial = build([tensor], lr=1.0, **given)
+    try:
+        trial.step()
+    except Exception as error:  # each version fails in its own way where it does not run
+        raise Failure(
+            f"bitsandbytes does not run on {device.type}: {str(error).strip().partition(chr(10))[0]}",
+            "pip install -U bitsandbytes (0.50 runs on CPUs too), or use AdamW instead of AdamW8bit",
+        ) from error
+
+
+EIGHT_BIT_FROM = 4096
+"""bitsandbytes keeps the state of smaller tensors in 32 bits."""
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Within: libraries do not print (prodigyopt, dadaptation) or warn (bitsandbytes' paged optimizers on a CPU)."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def rates(optimizer: Optimizer) -> dict[str, float]:
+    """The learning rates of the next step, by metric.
+
+    `lr/…` is what the schedule says, `effective_lr/…` that times the estimate of Prodigy or D-Adaptation. AdaFactor
+    with relative_step has its own: that of the group's first tensor, for which sd-scripts shows it too.
+    """
+    found: dict[str, float] = {}
+    for group in optimizer.param_groups:
+        if group["lr"] is None:
+            found[f"lr/{group['label']}"] = _relative_rate(optimizer, group)
+            continue
+        found[f"lr/{group['label']}"] = float(group["lr"])
+        if "d" in group:
+            found[f"effective_lr/{group['label']}"] = float(group["lr"]) * float(group["d"])
+    return found
+
+
+def _relative_rate(optimizer: Any, group: ParamGroup) -> float:
+    first = group["params"][0]
+    step = optimizer.state[first].get("step", 0) + 1
+    size = first.detach().norm() / first.numel() ** 0.5
+    return float(optimizer._get_lr(group, {"step": step, "RMS": size}))
 
 
 def clip_gradients(groups: list[ParamGroup], limit: float) -> torch.Tensor:

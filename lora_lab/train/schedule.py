@@ -121,8 +121,27 @@ class PlateauSchedule:
             group["lr"] = rate
 
 
+class OwnRates:
+    """For an optimizer that sets its rates itself and takes none: AdaFactor with relative_step."""
+
+    def advance(self) -> None:
+        """The optimizer counts by itself."""
+
+    def judge(self, value: float) -> None:
+        """It does not listen."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: its position is the optimizer's."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to return to."""
+
+
 def make_schedule(optimizer: Optimizer, config: TrainConfig, total: int, warmup: int) -> Schedule:
     """Build the config's schedule over `total` optimizer steps, the first `warmup` of them climbing."""
+    if any(group["lr"] is None for group in optimizer.param_groups):
+        return OwnRates()
     if config.scheduler == "plateau":
         return PlateauSchedule(optimizer, warmup)
     return PlannedSchedule(optimizer, config, total, warmup)

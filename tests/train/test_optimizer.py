@@ -3,6 +3,7 @@
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,21 +89,33 @@ def test_class_of_an_installed_package(make_config: Make, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("AdamX", "AdamX is unknown"),
-        ("os.system", r"os\.system is unknown"),
-        ("my_module.Thing", r"my_module\.Thing is unknown"),
-        ("torch.optim.lr_scheduler.StepLR", "is unknown"),
+        ("AdamX", "AdamX is unknown: no installed package has a module AdamX"),
+        ("os.system", "is unknown: no installed package has a module os"),
+        ("my_module.Thing", "is unknown: no installed package has a module my_module"),
         ("torch.optim.AdamX", r"torch\.optim has no AdamX"),
         ("torch.optim.lr_scheduler", "is no optimizer"),
-        ("torch.optim.swa_utils", "is no optimizer"),
+        ("torch.optim.nothing_here.Adam", "No module named"),
+        ("torch.optim.lr_scheduler.StepLR", "is no optimizer"),
     ],
 )
 def test_unknown_name(name: str, message: str) -> None:
-    """A name that is neither listed nor a class of torch.optim is refused, and nothing is imported for it."""
+    """A name that is neither listed nor a class of an installed package is refused, and nothing is imported for it."""
     before = set(sys.modules)
     with pytest.raises(Failure, match=message):
         optimizer_class(name)
     assert set(sys.modules) == before
+
+
+def test_only_installed_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file beside the config runs neither under a name of its own nor in the place of an installed package."""
+    for name in ("evil_optimizer", "prodigyopt"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('this must not run')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "prodigyopt", raising=False)
+    with pytest.raises(Failure, match="no installed package has a module evil_optimizer"):
+        optimizer_class("evil_optimizer.Adam")
+    with pytest.raises(Failure, match=r"would come from .*prodigyopt\.py, which is not the installed package"):
+        optimizer_class("prodigyopt.prodigy.Prodigy")
 
 
 def test_class_of_torch(make_config: Make) -> None:

@@ -43,13 +43,6 @@ TABLE = (
         "LL904", "tensorboard-not-built", "log_dir", lambda config: config.log_dir is not None,
         "TensorBoard logs (log_dir) are not written yet", "leave it out: runs are tracked in MLflow", "logs", None,
     ),
-    NotBuilt(
-        "LL905", "custom-optimizer-not-built", "optimizer_type",
-        lambda config: "." in config.optimizer_type and not config.optimizer_type.startswith("torch.optim."),
-        "optimizers of other packages than torch.optim, given as module.Class, can't be used yet",
-        "use a name that `lora-lab explain optimizer_type` lists, or a class of torch.optim",
-        "pytorch_optimizer.CAME", "torch.optim.RAdam",
-    ),
 )  # fmt: skip
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from lora_lab.config import arguments
 from lora_lab.lint.finding import removed, set_to
-from lora_lab.lint.rates import OPTIMIZER_KEYS, family, fixed_rate_family, rates_in_use
+from lora_lab.lint.rates import OPTIMIZER_KEYS, family, rates_in_use
 from lora_lab.lint.rule import Hit, View, rule
 
 _READS = (*OPTIMIZER_KEYS, "unet_only", "text_only")
@@ -70,7 +71,7 @@ def lion_rate_like_adam(view: View) -> Iterator[Hit]:
             yield Hit(message, (key, "optimizer_type"), "use 1e-5 to 3e-5", set_to(key, 2e-5))
 
 
-@rule("LL407", "several-rates-for-adaptive-optimizer", "warning", reads=_READS, source=_GET_OPTIMIZER)
+@rule("LL407", "several-rates-for-adaptive-optimizer", "error", reads=_READS, source=f"{_GET_OPTIMIZER}; prodigyopt")
 def several_rates_for_adaptive_optimizer(view: View) -> Iterator[Hit]:
     """U-Net and text encoder have different rates, and the optimizer finds one for both.
 
@@ -78,7 +79,7 @@ def several_rates_for_adaptive_optimizer(view: View) -> Iterator[Hit]:
     Looks for two rates with Prodigy and D-Adaptation.
 
     Why is this bad
-    They estimate one step size for all parts; in older tools only the first part's rate counted.
+    They estimate one step size for all parts and refuse two rates, so the run ends at its start.
 
     Bad
     ```json
@@ -91,7 +92,7 @@ def several_rates_for_adaptive_optimizer(view: View) -> Iterator[Hit]:
     ```
     """
     rates = rates_in_use(view.config, view.given)
-    if family(view.config) == "adaptive" and len(set(rates.values())) > 1 and min(rates.values()) > 0.1:
+    if family(view.config) == "adaptive" and len(set(rates.values())) > 1:
         shown = ", ".join(f"{key} {rate:g}" for key, rate in rates.items())
         message = f"{view.config.optimizer_type} finds one rate for all parts, and here are {shown}"
         yield Hit(message, tuple(rates), "give both parts 1.0, or use unet_only")
@@ -124,41 +125,51 @@ def two_optimizers(view: View) -> Iterator[Hit]:
         yield Hit(message, ("use_8bit_adam", "optimizer_type"), "keep optimizer_type only", fix)
 
 
+_SET_BY_ADAFACTOR = (
+    *("learning_rate", "unet_lr", "text_encoder_lr"),
+    *("scheduler", "cosine_restarts", "scheduler_power", "warmup_lr_ratio", "lr_warmup_steps"),
+)
+
+
 @rule(
     "LL410",
     "adafactor-finds-its-rate",
-    "error",
-    reads=("optimizer_type", "optimizer_args", "use_8bit_adam"),
-    source="transformers optimization.py Adafactor",
+    "warning",
+    reads=("optimizer_type", "optimizer_args", "use_8bit_adam", *_SET_BY_ADAFACTOR),
+    source=f"transformers optimization.py Adafactor; {_GET_OPTIMIZER}",
+    idle=_SET_BY_ADAFACTOR,
 )
 def adafactor_finds_its_rate(view: View) -> Iterator[Hit]:
-    """AdaFactor is to find its own learning rate, and the config gives it one.
+    """AdaFactor finds its own learning rate, and the config gives it one.
 
     What it does
-    Looks for AdaFactor without `relative_step=False` in `optimizer_args`; its default is True.
+    Looks for learning rates, a `scheduler` or a warm-up with AdaFactor and without `relative_step=False` in
+    `optimizer_args`; its default is True.
 
     Why is this bad
-    The optimizer refuses a learning rate then, and there always is one here. sd-scripts drops the rates and the
-    schedule silently.
+    They have no effect: each tensor's rate follows from the step and from the size of its values.
 
     Bad
     ```json
-    {"optimizer_type": "AdaFactor"}
+    {"optimizer_type": "AdaFactor", "learning_rate": 1e-3}
     ```
 
     Good
     ```json
-    {"optimizer_type": "AdaFactor", "optimizer_args": ["relative_step=False", "scale_parameter=False"]}
+    {
+      "optimizer_type": "AdaFactor", "learning_rate": 1e-3,
+      "optimizer_args": ["relative_step=False", "scale_parameter=False"]
+    }
     ```
     """
-    if family(view.config) == "adafactor" and fixed_rate_family(view.config) == "adaptive":
-        message = "AdaFactor with relative_step (its default) takes no learning rate, and the run has one"
-        remedy = 'set optimizer_args to ["relative_step=False", "scale_parameter=False", "warmup_init=False"]'
-        fix = None
-        if "optimizer_args" not in view.given:
-            arguments = ["relative_step=False", "scale_parameter=False", "warmup_init=False"]
-            fix = set_to("optimizer_args", arguments)
-        yield Hit(message, ("optimizer_type", "optimizer_args"), remedy, fix)
+    config = view.config
+    fixed = arguments(config.optimizer_args).get("relative_step") is False or config.use_8bit_adam
+    idle = [key for key in _SET_BY_ADAFACTOR if key in view.given]
+    if family(config) == "adafactor" and not fixed and idle:
+        verb = "has" if len(idle) == 1 else "have"
+        message = f"AdaFactor with relative_step (its default) sets its own rate: {', '.join(idle)} {verb} no effect"
+        remedy = 'leave that out, or set optimizer_args to ["relative_step=False", "scale_parameter=False"]'
+        yield Hit(message, (*idle, "optimizer_type"), remedy, removed(*idle))
 
 
 @rule(
