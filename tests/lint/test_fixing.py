@@ -46,7 +46,8 @@ BY_CODE: dict[str, Rule] = {rule.code: rule for rule in RULES}
 
 def result_of(config: TrainConfig, but: set[str]) -> dict[str, object]:
     """Return what the training depends on: the settings, and what is computed from several of them."""
-    parts = {part: learning_rate_of(config, part) for part in trained_parts(config)}
+    idle = "learning_rate" in but  # a rule that says so of it says so of every part's rate
+    parts = {} if idle else {part: learning_rate_of(config, part) for part in trained_parts(config)}
     settled = {key: value for key, value in config.model_dump().items() if key not in but}
     return settled | {"rates": parts, "scale": scale(config)}
 
