@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lora_lab.cli.sources import Source, sources
+from lora_lab.cli.sources import Source, may_be_config, sources
 
 if TYPE_CHECKING:
     from lora_lab.document import Document
@@ -138,13 +138,13 @@ def _exit_code(session: Session) -> int:
 
 def _judge(source: Source, session: Session) -> None:
     """Judge one file, and mend it if that is wanted."""
-    from lora_lab.document.dialects import decode_config, may_be_config, read_config
+    from lora_lab.document.dialects import decode_config, read_config
     from lora_lab.failure import Failure
     from lora_lab.lint.report import Judged
 
     options = session.options
     try:
-        if source.found and not may_be_config(source.path):
+        if source.found and not may_be_config(source):
             session.skipped += 1
             return
         if source.path:

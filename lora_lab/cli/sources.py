@@ -41,6 +41,13 @@ def sources(files: Iterable[str], failures: list[str]) -> Iterator[Source]:
                 yield source
 
 
+def may_be_config(source: Source) -> bool:
+    """Say by its words whether a file that a search came upon can be a config."""
+    from lora_lab.document.dialects import recognise
+
+    return source.path is None or recognise.may_be_config(source.path)
+
+
 def _named(name: str, failures: list[str]) -> Iterator[Source]:
     """Yield what one name stands for."""
     path = Path(name)

@@ -1,6 +1,5 @@
 """Keys that are not ours: other tools' names for them, slips of the hand, and leftovers of old files."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Final
 
@@ -165,6 +164,8 @@ def nearest_key(word: str) -> str | None:
         return ALIASES[folded]
     if folded in FOREIGN_KEYS:
         return None
+    import difflib  # noqa: PLC0415 - only for a mistake
+
     close = difflib.get_close_matches(folded[:60], [*PARAMETERS, *ALIASES], n=1, cutoff=0.72)
     return ALIASES.get(close[0], close[0]) if close else None
 

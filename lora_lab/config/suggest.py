@@ -1,6 +1,5 @@
 """What was probably meant by a value that is wrong."""
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -83,4 +82,6 @@ def _of_choice(parameter: Parameter, text: str) -> Iterator[object]:
     folded = {name.casefold(): name for name in names}
     yield _WORDS.get(parameter.name, {}).get(text.casefold())
     yield folded.get(text.casefold())
+    import difflib  # noqa: PLC0415 - only for a mistake
+
     yield from (folded[close] for close in difflib.get_close_matches(text.casefold(), folded, n=1))

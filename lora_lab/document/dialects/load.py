@@ -3,12 +3,17 @@
 import importlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
-from lora_lab.document.dialects.recognise import MODULES, form_of, recognise, recognise_json_keys
+from lora_lab.config import PARAMETERS
+from lora_lab.document.dialects.modules import MODULES
 from lora_lab.document.document import Document, Lines, ParseProblem
 from lora_lab.document.read import decode_document, read_bytes
 from lora_lab.document.tree import Form, Item, Tree
 from lora_lab.failure import Failure
+
+_ONLY_OURS: Final = frozenset(["base_model", "img_folder", "output_folder", "net_dim", "alpha"])
+"""Some keys that no other program has; `recognise` knows them all."""
 
 
 def read_config(path: Path, dialect: str | None = None) -> Document:
@@ -29,6 +34,8 @@ def decode_config(data: bytes, path: Path | None = None, dialect: str | None = N
     suffix = path.suffix if path else ""
     if suffix.lower() == ".json" or _is_no_text(data):
         return _from_json(decode_document(data, path), dialect)
+    from lora_lab.document.dialects.recognise import form_of, recognise  # noqa: PLC0415 - not for most files
+
     text = data.decode("utf-8", "replace")
     form = form_of(suffix, text.removeprefix("\ufeff"))
     if form == "json":
@@ -57,8 +64,17 @@ def _from_json(document: Document, dialect: str | None) -> Document:
     """Return the document itself if its keys are ours, else one of our keys."""
     if document.text.lstrip().startswith("[") and dialect is None:
         dialect = _of_list(document.text)
+    if dialect is None and is_plainly_ours(document):
+        return document
+    from lora_lab.document.dialects.recognise import recognise_json_keys  # noqa: PLC0415
+
     name = dialect or recognise_json_keys(frozenset(document.entries))
     return document if name in ("own", "easy") else _convert(_tree_of(document), name)
+
+
+def is_plainly_ours(document: Document) -> bool:
+    """Say whether nothing in a JSON object can be another program's, so that nothing needs to be recognised."""
+    return document.entries.keys() <= PARAMETERS.keys() and not _ONLY_OURS.isdisjoint(document.entries)
 
 
 def _of_list(text: str) -> str | None:

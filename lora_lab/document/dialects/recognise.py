@@ -10,27 +10,6 @@ from lora_lab.document.dialects.names import DIFFUSERS, EVERY_NAME, REASONS
 from lora_lab.document.read import LARGEST
 from lora_lab.document.tree import Form, Tree
 
-MODULES: Final = {
-    "own": "own",
-    "easy": "easy_json",
-    "easy-toml": "easy_toml",
-    "kohya-gui": "kohya_gui_json",
-    "sd-scripts": "sd_scripts_toml",
-    "dataset": "dataset_toml",
-    "mixed": "mixed_toml",
-    "sd-scripts-command": "sd_scripts_command",
-    "onetrainer": "onetrainer",
-    "ai-toolkit": "ai_toolkit",
-    "simpletuner": "simpletuner",
-    "diffusers-command": "diffusers_command",
-    "simpletuner-data": "other_tools",
-    "civitai": "other_tools",
-    "diffusion-pipe": "other_tools",
-    "colab": "other_tools",
-    "lora-scripts": "other_tools",
-}
-"""Each dialect and the module that converts it."""
-
 OURS: Final = frozenset(PARAMETERS) - frozenset(EVERY_NAME)
 """Keys that only lora_lab and LoRA Easy Training Scripts have."""
 
@@ -93,14 +72,14 @@ _TOML_LINE = re.compile(
 _SHELL_VARIABLES = re.compile(r"^[ \t]*\$?(?:pretrained_model|train_data_dir|max_train_epoches|network_dim) ?= ?", re.M)
 
 
-def may_be_config(path: Path | None) -> bool:
+def may_be_config(path: Path) -> bool:
     """Say, without reading it as a config, whether a file that nobody named can be one that a training starts from.
 
     It has at least two names of settings, or starts a training script. A file that can't be read may be one.
     """
     try:
-        if path is None or path.stat().st_size > LARGEST:
-            return path is None
+        if path.stat().st_size > LARGEST:
+            return False
         data = path.read_bytes()
     except OSError:
         return True

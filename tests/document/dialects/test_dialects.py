@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lora_lab.document import Document, Origin
 from lora_lab.document.dialects import DIALECTS, decode_config, read_config
-from lora_lab.document.dialects.recognise import MODULES
+from lora_lab.document.dialects.modules import MODULES
 
 CASES = Path(__file__).parents[2] / "cases" / "dialects"
 FILES = sorted(path for path in CASES.iterdir() if path.suffix != ".out")
