@@ -57,6 +57,22 @@ class Dropped:
     asks: bool = True
 
 
+class ImageDir(NamedTuple):
+    """A folder of pictures that a data set file names by itself; `dataset` tells which of its data sets it is in."""
+
+    path: str
+    repeats: int
+    is_reg: bool
+    counted: bool  # the file says the repeats
+    dataset: int
+    span: Span
+
+    @property
+    def key(self) -> str:
+        """Return our key for such folders."""
+        return "reg_img_folder" if self.is_reg else "img_folder"
+
+
 @dataclass(frozen=True)
 class Origin:
     """What a document was read from that was not written in lora_lab's own keys and JSON.
@@ -66,7 +82,8 @@ class Origin:
     are set to something which only the program's run decides, such as a shell variable. `defaults` are the values that
     the other program takes for what its file leaves out. `family` is "sd", "sdxl" or "other" where the file tells the
     base model's family; `partial` says that a part of the run stands elsewhere. `form` is the text's
-    format: "json", "toml", "yaml" or "command".
+    format: "json", "toml", "yaml" or "command". `image_dirs` are the folders of pictures where the file names each by
+    itself, and none where one of them can't be known.
     """
 
     dialect: str
@@ -82,6 +99,7 @@ class Origin:
     family: str = ""
     partial: Part = ""
     form: str = "json"
+    image_dirs: tuple[ImageDir, ...] = ()
 
     @property
     def foreign(self) -> bool:

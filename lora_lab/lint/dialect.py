@@ -66,14 +66,15 @@ def _is_elsewhere(finding: Finding, document: Document, origin: Origin) -> bool:
         return False
     if origin.partial == "some":
         return not finding.code.startswith("LL0")
-    of_pictures = finding.code.startswith(("LL0", "LL2", "LL6"))
+    of_pictures = finding.code.startswith(("LL0", "LL1", "LL2", "LL6"))
+    given = document.entries.keys() | {named.key for named in origin.image_dirs}
     if origin.partial == "dataset":
         needed = _NEEDED.get(finding.code, "")
-        known = all(key in document.entries for key in filter(None, (*finding.keys, needed)))
+        known = all(key in given for key in filter(None, (*finding.keys, needed)))
         return not (of_pictures and known)
-    if origin.partial == "training" and of_pictures and not finding.code.startswith("LL0"):
+    if origin.partial == "training" and finding.code.startswith(("LL2", "LL6")):
         return True
-    return not any(key in document.entries for key in finding.keys)
+    return given.isdisjoint(finding.keys)
 
 
 def _is_not_so(finding: Finding, origin: Origin) -> bool:

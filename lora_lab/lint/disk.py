@@ -1,91 +1,33 @@
 """What the rules may know about the file system: read when first asked for, kept, and shared by all runs of a sweep."""
 
 import os
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from lora_lab.config import resolve_path
+from lora_lab.lint.caption_survey import Captions, survey
+from lora_lab.lint.data_folder import DataFolder, Listing, Subset, repeats_of
+from lora_lab.lint.picture_header import PictureHeader, read_picture_header
 
 if TYPE_CHECKING:
     from lora_lab.document.model_header import ModelHeader
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
-CAPTION_SUFFIXES = (".txt", ".caption", ".tags", ".cap")
-"""Suffixes that captions are seen with; which one counts is `caption_extension`."""
-
 MOST_ENTRIES = 50_000
 """Entries of one folder that are looked at; more pictures than that train nobody's LoRA."""
 
-MOST_CAPTIONS = 2_000
-"""Caption files of one data folder that are opened."""
+MOST_PICTURES = 10_000
+"""Pictures of one folder that are opened."""
 
-CAPTION_BYTES = 4_096
-"""Bytes read of a caption; the longest that a text encoder takes is some 1,200."""
-
-
-class Listing(NamedTuple):
-    """The names in one folder, sorted; hidden ones are left out."""
-
-    files: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()
-
-    @property
-    def pictures(self) -> tuple[str, ...]:
-        """Return the names of the pictures."""
-        return tuple(name for name in self.files if _suffix(name) in PICTURE_SUFFIXES)
-
-
-class Subset(NamedTuple):
-    """One `N_name` folder: `repeats` is None where the name starts with no number."""
-
-    name: str
-    path: Path
-    repeats: int | None
-    listing: Listing
-
-    @property
-    def used(self) -> bool:
-        """Say whether training reads it."""
-        return self.repeats is not None and self.repeats > 0
-
-
-class DataFolder(NamedTuple):
-    """A folder of training pictures: the pictures right inside, which are not used, and its sub-folders."""
-
-    path: Path
-    stray: tuple[str, ...]
-    subsets: tuple[Subset, ...]
-
-    @property
-    def pictures(self) -> int:
-        """Return how many different pictures are trained on."""
-        return sum(len(subset.listing.pictures) for subset in self.subsets if subset.used)
-
-    @property
-    def samples(self) -> int:
-        """Return how many pictures an epoch shows: each as often as its folder's number says."""
-        return sum(len(subset.listing.pictures) * (subset.repeats or 0) for subset in self.subsets if subset.used)
-
-
-class Captions(NamedTuple):
-    """The captions of a data folder for one extension; files are named relative to the data folder."""
-
-    texts: Mapping[str, str]  # file -> its first line
-    missing: tuple[str, ...] = ()  # pictures without a caption file
-    empty: tuple[str, ...] = ()
-    not_utf8: tuple[str, ...] = ()
-    more_lines: tuple[str, ...] = ()
-    other_suffixes: tuple[tuple[str, int], ...] = ()  # caption-like files with another suffix, most first
+Kept = TypeVar("Kept")
 
 
 class Disk:
     """A lazy view; every method answers from memory the second time. Nothing is raised for what is not there."""
 
-    def __init__(self, folder: Path, _known: dict[tuple[str, ...], object] | None = None) -> None:
+    def __init__(self, folder: Path, _known: dict[tuple[object, ...], object] | None = None) -> None:
         self.folder = folder
-        self._known: dict[tuple[str, ...], object] = {} if _known is None else _known
+        self._known: dict[tuple[object, ...], object] = {} if _known is None else _known
 
     def moved_to(self, folder: Path) -> "Disk":
         """Return a view whose relative paths start from another folder; it shares what is known already."""
@@ -109,28 +51,37 @@ class Disk:
 
     def listing(self, path: Path) -> Listing:
         """Return the names in a folder; none if it can't be read."""
-        key = ("listing", str(path))
-        known = self._known.get(key)
-        if not isinstance(known, Listing):
-            known = self._known[key] = _listing(path)
-        return known
+        return self.kept(("listing", str(path)), lambda: _listing(path))
 
     def data_folder(self, path: Path) -> DataFolder:
         """Return what a folder of `N_name` folders holds."""
-        key = ("data", str(path))
-        known = self._known.get(key)
-        if not isinstance(known, DataFolder):
-            known = self._known[key] = self._data_folder(path)
-        return known
+        return self.kept(("data", str(path)), lambda: self._data_folder(path))
 
-    def captions(self, path: Path, extension: str) -> Captions:
+    def named_folders(self, folders: Sequence[tuple[Path, int]]) -> DataFolder:
+        """Return the data folder of folders of pictures that a file names one by one, with their repeats."""
+        subsets = (Subset(path.name or str(path), path, repeats, self.listing(path)) for path, repeats in folders)
+        return DataFolder(folders[0][0].parent, (), tuple(subsets), named=True)
+
+    def captions(self, data: DataFolder, extension: str) -> Captions:
         """Return the captions of a data folder's pictures; extension with or without its dot."""
         suffix = extension if extension.startswith(".") else f".{extension}"
-        key = ("captions", str(path), suffix)
-        known = self._known.get(key)
-        if not isinstance(known, Captions):
-            known = self._known[key] = _captions(self.data_folder(path), suffix)
-        return known
+        return self.kept(("captions", suffix, *data.key), lambda: survey(data, suffix, _start))
+
+    def headers(self, subset: Subset) -> Mapping[str, PictureHeader]:
+        """Return the headers of a folder's pictures by name; without those that can't be opened."""
+
+        def read() -> Mapping[str, PictureHeader]:
+            pictures = subset.listing.pictures[:MOST_PICTURES]
+            read = ((name, read_picture_header(subset.path / name)) for name in pictures)
+            return {name: header for name, header in read if header is not None}
+
+        return self.kept(("headers", str(subset.path)), read)
+
+    def kept(self, key: tuple[object, ...], make: Callable[[], Kept]) -> Kept:
+        """Return what was made for a key before, else make it; a key stands for one type."""
+        if key not in self._known:
+            self._known[key] = make()
+        return cast(Kept, self._known[key])
 
     def model(self, path: Path) -> "ModelHeader | None":
         """Return what a model file or folder is, None if it is none that can be read."""
@@ -153,16 +104,12 @@ class Disk:
 
     def _kind(self, path: Path) -> str:
         """Return "file", "folder" or "nothing"."""
-        key = ("kind", str(path))
-        known = self._known.get(key)
-        if not isinstance(known, str):
-            known = self._known[key] = _kind(path)
-        return known
+        return self.kept(("kind", str(path)), lambda: _kind(path))
 
     def _data_folder(self, path: Path) -> DataFolder:
         """Look at a data folder and its sub-folders, not deeper."""
         top = self.listing(path)
-        subsets = tuple(Subset(name, path / name, _repeats(name), self.listing(path / name)) for name in top.folders)
+        subsets = tuple(Subset(name, path / name, repeats_of(name), self.listing(path / name)) for name in top.folders)
         return DataFolder(path, top.pictures, subsets)
 
 
@@ -192,17 +139,6 @@ def _listing(path: Path) -> Listing:
     return Listing(tuple(sorted(files)), tuple(sorted(folders)))
 
 
-def _suffix(name: str) -> str:
-    """Return a file name's suffix in small letters, with its dot."""
-    return f".{name.rpartition('.')[2].lower()}" if "." in name else ""
-
-
-def _repeats(name: str) -> int | None:
-    """Return the number that a folder's name starts with: `10_cat` and `10` are 10, `cat` and `10 cat` are None."""
-    number = name.split("_", 1)[0]
-    return int(number) if number.isascii() and number.isdecimal() and len(number) < 10 else None
-
-
 def _start(path: Path, most: int) -> bytes | None:
     """Return the first bytes of a file, None if it can't be read."""
     try:
@@ -210,57 +146,3 @@ def _start(path: Path, most: int) -> bytes | None:
             return file.read(most)
     except (OSError, ValueError):
         return None
-
-
-def _captions(data: DataFolder, suffix: str) -> Captions:
-    """Open the caption files of a data folder."""
-    texts: dict[str, str] = {}
-    missing: list[str] = []
-    bad: dict[str, list[str]] = {"empty": [], "not_utf8": [], "more_lines": []}
-    others: Counter[str] = Counter()
-    for subset in data.subsets:
-        if not subset.used:
-            continue
-        files = set(subset.listing.files)
-        for picture in subset.listing.pictures:
-            stem = _caption_stem(picture.rpartition(".")[0], suffix, files)
-            others.update(other for other in CAPTION_SUFFIXES if other != suffix and stem + other in files)
-            if stem + suffix not in files:
-                missing.append(f"{subset.name}/{picture}")
-            elif len(texts) < MOST_CAPTIONS:
-                _read_caption(subset, stem + suffix, texts, bad)
-    return Captions(
-        texts,
-        tuple(missing),
-        tuple(bad["empty"]),
-        tuple(bad["not_utf8"]),
-        tuple(bad["more_lines"]),
-        tuple(others.most_common()),
-    )
-
-
-def _caption_stem(stem: str, suffix: str, files: set[str]) -> str:
-    """Return the name that a picture's caption has: `a_1_2_3_4.png` may share `a.txt`, as older tools have it."""
-    shared = stem.rsplit("_", 4)[0] if stem.count("_") >= 4 else stem
-    return shared if stem + suffix not in files and shared + suffix in files else stem
-
-
-def _read_caption(subset: Subset, name: str, texts: dict[str, str], bad: dict[str, list[str]]) -> None:
-    """Put one caption's first line into `texts` and its name into the lists that it belongs to."""
-    data = _start(subset.path / name, CAPTION_BYTES)
-    if data is None:
-        return
-    shown = f"{subset.name}/{name}"
-    try:
-        # a caption cut in the middle of a letter is no encoding error
-        text = data.decode("utf-8-sig") if len(data) < CAPTION_BYTES else data.decode("utf-8", "ignore")
-    except UnicodeDecodeError:
-        bad["not_utf8"].append(shown)
-        texts[shown] = ""
-        return
-    lines = text.splitlines()
-    texts[shown] = lines[0].strip() if lines else ""
-    if not text.strip():
-        bad["empty"].append(shown)
-    elif any(line.strip() for line in lines[1:]):
-        bad["more_lines"].append(shown)

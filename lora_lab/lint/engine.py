@@ -66,7 +66,8 @@ def _lint(own: Document, disk: Disk | None) -> LintResult:
     unusable = checked.invalid | {problem.key for problem in checked.problems if problem.kind == "missing"}
     unusable |= not_known(document.origin)
     found: list[Finding] = []
-    ran = [rule for rule in _FIRST if _can_run(rule, unusable, disk)]
+    seen = _seen_folders(document, unusable)
+    ran = [rule for rule in _FIRST if _can_run(rule, seen if rule.sees == "disk" else unusable, disk)]
     for rule in ran:
         found.extend(_findings(rule, view))
     if any(finding.code == "LL009" for finding in found):
@@ -80,6 +81,12 @@ def _lint(own: Document, disk: Disk | None) -> LintResult:
         view = view._replace(document=own, idle=tuple(idle))
         kept.extend(finding for rule in _LAST for finding in _findings(rule, view))
     return LintResult(document, checked.config, tuple(kept), not any(f.severity == "error" for f in kept))
+
+
+def _seen_folders(document: Document, unusable: Set[str]) -> Set[str]:
+    """Return the unusable keys for rules that look at the disk: they see folders that a file names one by one."""
+    named = document.origin.image_dirs if document.origin else ()
+    return unusable - {"img_folder", "reg_img_folder"} if named else unusable
 
 
 def _can_run(rule: Rule, unusable: Set[str], disk: Disk | None) -> bool:
@@ -106,6 +113,9 @@ def _span(hit: Hit, document: Document) -> Span | None:
         entry = document.entries.get(key)
         if entry:
             return entry.key_span if hit.at == "key" else entry.value_span
+        for named in document.origin.image_dirs if document.origin else ():
+            if key == named.key:
+                return named.span
     return None
 
 

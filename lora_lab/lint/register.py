@@ -95,6 +95,8 @@ RULES: tuple[Rule, ...] = (
     caption_words.nameless_folder_without_captions,
     caption_words.emphasis_is_literal,
     caption_words.caption_too_long,
+    caption_words.room_for_longer_captions,
+    caption_files.caption_named_after_whole_file,
     network.rank_above_layer_width,
     network.alpha_zero,
     network.alpha_above_rank,

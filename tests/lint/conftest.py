@@ -2,6 +2,7 @@
 
 import json
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 
 from lora_lab.document.dialects import decode_config
 from lora_lab.lint import Disk, LintResult, Rule, lint_document
+from lora_lab.lint.data_folder import PICTURE_SUFFIXES
 
 _TENSORS = b"safetensors "
+_SIZE = re.compile(r"([0-9]+)x([0-9]+)")
 _BLOCK = re.compile(r"```(json|files)\n(.*?)```", re.DOTALL)
 
 
@@ -32,17 +35,40 @@ def _example(rule: Rule, heading: str) -> tuple[str, str]:
     return blocks["json"].strip(), blocks.get("files", "")
 
 
+def png(width: int, height: int, chunks: bytes = b"") -> bytes:
+    """Return a whole PNG of black pixels, with chunks between its header and its pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    header = chunk(b"IHDR", width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x01\0\0\0\0")
+    pixels = zlib.compress((b"\0" + bytes((width + 7) // 8)) * height)
+    return b"\x89PNG\r\n\x1a\n" + header + chunks + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def _content(path: str, text: str) -> bytes:
+    """Return a file's bytes: a picture of 512x512 or of the size that is said, what is written, or nothing."""
+    size = _SIZE.fullmatch(text)
+    if size or (not text and Path(path).suffix.lower() in PICTURE_SUFFIXES):
+        return png(int(size[1]), int(size[2])) if size else png(512, 512)
+    data = b"" if text == "(empty)" else text.encode("latin-1").decode("unicode_escape").encode("latin-1")
+    if data.startswith(_TENSORS):
+        data = data.removeprefix(_TENSORS)
+        data = len(data).to_bytes(8, "little") + data
+    return data
+
+
 def _lay_out(files: str, folder: Path) -> None:
-    """Make files from lines `path: content`; \\xff and the like are bytes, `safetensors {...}` such a header."""
+    """Make files from lines `path: content`.
+
+    \\xff and the like are bytes, `safetensors {...}` is such a header, `640x480` a picture of that size, `(empty)` a
+    file of 0 bytes; a picture of which nothing is said has 512x512 pixels.
+    """
     for line in filter(None, map(str.strip, files.splitlines())):
         path, _, content = line.partition(":")
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        data = content.strip().encode("latin-1").decode("unicode_escape").encode("latin-1")
-        if data.startswith(_TENSORS):
-            data = data.removeprefix(_TENSORS)
-            data = len(data).to_bytes(8, "little") + data
-        target.write_bytes(data)
+        target.write_bytes(_content(path, content.strip()))
 
 
 def _judge(rule: Rule, heading: str, folder: Path) -> LintResult:

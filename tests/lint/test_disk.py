@@ -5,10 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from lora_lab.lint import Disk
+from lora_lab.lint import Disk, caption_survey
 from lora_lab.lint import disk as disk_module
+from lora_lab.lint.caption_survey import Captions
 
 LayOut = Callable[[str], Path]
+
+
+def _captions(disk: Disk, folder: Path, extension: str = ".txt") -> Captions:
+    return disk.captions(disk.data_folder(folder), extension)
 
 
 @pytest.mark.parametrize(
@@ -45,11 +50,11 @@ def test_captions_are_surveyed(lay_out: LayOut) -> None:
         "1_x/a.png\n1_x/a.txt: a\n1_x/b.png\n1_x/b.txt:\n1_x/c.png\n1_x/c.txt: \\xff\n"
         "1_x/d.png\n1_x/d.txt: d\\ne\n1_x/e.png\n1_x/f.png\n1_x/f.caption: f"
     )
-    captions = Disk(folder).captions(folder, "txt")
+    captions = _captions(Disk(folder), folder, "txt")
     assert captions.texts["1_x/a.txt"] == "a"
     assert captions.missing == ("1_x/e.png", "1_x/f.png")
     assert captions.empty == ("1_x/b.txt",)
-    assert captions.not_utf8 == ("1_x/c.txt",)
+    assert [name for name, _ in captions.not_utf8] == ["1_x/c.txt"]
     assert captions.more_lines == ("1_x/d.txt",)
     assert captions.other_suffixes == ((".caption", 1),)
 
@@ -57,7 +62,7 @@ def test_captions_are_surveyed(lay_out: LayOut) -> None:
 def test_shared_caption_of_numbered_pictures(lay_out: LayOut) -> None:
     """`a_1_2_3_4.png` shares `a.txt`, as in the trainer."""
     folder = lay_out("1_x/a_1_2_3_4.png\n1_x/a.txt: cat")
-    captions = Disk(folder).captions(folder, ".txt")
+    captions = _captions(Disk(folder), folder)
     assert captions.missing == ()
     assert list(captions.texts.values()) == ["cat"]
 
@@ -66,23 +71,23 @@ def test_everything_is_read_once(lay_out: LayOut, monkeypatch: pytest.MonkeyPatc
     """A sweep of a thousand runs looks at each folder and caption once."""
     folder = lay_out("1_x/a.png\n1_x/a.txt: cat")
     disk = Disk(folder)
-    first = (disk.data_folder(folder), disk.captions(folder, ".txt"), disk.exists(folder / "1_x"))
+    first = (disk.data_folder(folder), _captions(disk, folder), disk.exists(folder / "1_x"))
 
     def forbidden(*_: object) -> None:
         raise AssertionError("read again")
 
-    for name in ("_listing", "_captions", "_kind", "_start"):
+    for name in ("_listing", "survey", "_kind", "_start", "read_picture_header"):
         monkeypatch.setattr(disk_module, name, forbidden)
     moved = disk.moved_to(folder / "1_x")
-    assert first == (moved.data_folder(folder), moved.captions(folder, ".txt"), moved.exists(folder / "1_x"))
+    assert first == (moved.data_folder(folder), _captions(moved, folder), moved.exists(folder / "1_x"))
     assert moved.resolve("a.png") == folder / "1_x" / "a.png"
 
 
 def test_work_is_bounded(lay_out: LayOut, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a huge folder only so many entries and captions are looked at."""
     folder = lay_out("\n".join(f"1_x/{i}.png\n1_x/{i}.txt: cat" for i in range(10)))
-    monkeypatch.setattr(disk_module, "MOST_CAPTIONS", 3)
-    assert len(Disk(folder).captions(folder, ".txt").texts) == 3
+    monkeypatch.setattr(caption_survey, "MOST_CAPTIONS", 3)
+    assert len(_captions(Disk(folder), folder).texts) == 3
     monkeypatch.setattr(disk_module, "MOST_ENTRIES", 5)
     assert len(Disk(folder).listing(folder / "1_x").files) == 5
 
@@ -96,5 +101,5 @@ def test_what_is_not_there_is_empty(text: str, lay_out: LayOut) -> None:
     assert not disk.exists(path)
     assert disk.listing(path).files == ()
     assert disk.data_folder(path).pictures == 0
-    assert disk.captions(path, ".txt").texts == {}
+    assert _captions(disk, path).texts == {}
     assert disk.text(path) is None

@@ -5,15 +5,15 @@ when each leaf folder is called so.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath, PureWindowsPath
 
-from lora_lab.document.command_text import is_variable
+from lora_lab.document.command_text import is_placeholder, is_variable
 from lora_lab.document.dialects.draft import Draft, is_idle
 from lora_lab.document.dialects.names import SD_SCRIPTS, theirs
 from lora_lab.document.dialects.sd_scripts import settle, take
-from lora_lab.document.document import Document
+from lora_lab.document.document import Document, ImageDir
 from lora_lab.document.tree import Item, Place, Tree
 
 NAME = "dataset"
@@ -46,9 +46,26 @@ def subsets(draft: Draft, items: Sequence[Item], depth: int) -> None:
     by_subset: dict[Place, dict[str, Item]] = {}
     for item in items:
         by_subset.setdefault(item.place[:depth], {})[item.key] = item
+    draft.image_dirs = _image_dirs(by_subset)
     training = [one for one in by_subset.values() if not _is_reg(one)]
     _folder(draft, training, "img_folder")
     _folder(draft, [one for one in by_subset.values() if _is_reg(one)], "reg_img_folder")
+
+
+def _image_dirs(by_subset: Mapping[Place, dict[str, Item]]) -> list[ImageDir]:
+    """Return the folders that subsets name; none where one of them, or its repeats, only the run decides."""
+    found: list[ImageDir] = []
+    for place, subset in by_subset.items():
+        item = subset.get("image_dir")
+        repeats = subset["num_repeats"].value if "num_repeats" in subset else 1
+        if item is None or not isinstance(item.value, str) or is_variable(item.value) or is_placeholder(item.value):
+            return []
+        if not isinstance(repeats, int) or isinstance(repeats, bool):
+            return []
+        dataset = place[1] if place[0] == "datasets" and isinstance(place[1], int) else 0
+        counted = "num_repeats" in subset
+        found.append(ImageDir(item.value, repeats, _is_reg(subset), counted, dataset, item.value_span))
+    return found
 
 
 def _is_reg(subset: dict[str, Item]) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from lora_lab.config import PARAMETERS
 from lora_lab.document.dialects.names import why
-from lora_lab.document.document import Document, Dropped, Entry, Origin, Part, Span
+from lora_lab.document.document import Document, Dropped, Entry, ImageDir, Origin, Part, Span
 from lora_lab.document.json_number import MOST_DIGITS
 from lora_lab.document.tree import Item, Tree
 
@@ -85,6 +85,7 @@ class Draft:
         self.phrases: dict[str, str] = {}
         self.family = ""
         self.partial: Part = ""
+        self.image_dirs: list[ImageDir] = []
 
     def put(self, name: str, item: Item, value: object) -> None:
         """Set our key from an item of the file."""
@@ -154,6 +155,7 @@ class Draft:
             family=self.family,
             partial=self.partial,
             form=self.tree.form,
+            image_dirs=tuple(self.image_dirs),
         )
         tree = self.tree
         return Document(tree.path, tree.text, self.entries, duplicates, tree.problems, origin)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from lora_lab.lint.disk import Captions
+from lora_lab.lint.dataset import captions
 from lora_lab.lint.finding import set_to
 from lora_lab.lint.rule import Hit, View, rule
 
@@ -52,9 +52,9 @@ def trigger_shuffled(view: View) -> Iterator[Hit]:
     """
     if not view.config.shuffle_captions or view.config.keep_tokens:
         return
-    tagged = [text for text in _captions(view).texts.values() if "," in text]
+    tagged = [text for text in captions(view).texts.values() if "," in text]
     firsts = {text.split(",")[0].strip() for text in tagged}
-    if len(tagged) > 1 and len(firsts) == 1 and len(tagged) == len(_captions(view).texts):
+    if len(tagged) > 1 and len(firsts) == 1 and len(tagged) == len(captions(view).texts):
         message = f'every caption starts with "{firsts.pop()[:40]}", and shuffle_captions moves it'
         keys = ("shuffle_captions", "keep_tokens")
         yield Hit(message, keys, "set keep_tokens to 1 to keep it in front", set_to("keep_tokens", 1))
@@ -97,7 +97,7 @@ def sentences_shuffled(view: View) -> Iterator[Hit]:
     """
     if not view.config.shuffle_captions:
         return
-    texts = [text for text in _captions(view).texts.values() if "," in text]
+    texts = [text for text in captions(view).texts.values() if "," in text]
     prose = sum(len(text.split()) >= 6 * (text.count(",") + 1) for text in texts)
     if texts and prose * 2 > len(texts):
         message = (
@@ -144,7 +144,7 @@ def nothing_left_to_shuffle(view: View) -> Iterator[Hit]:
     keep = view.config.keep_tokens
     if not view.config.shuffle_captions or not keep:
         return
-    tags = Counter(text.count(",") + 1 for text in _captions(view).texts.values() if text)
+    tags = Counter(text.count(",") + 1 for text in captions(view).texts.values() if text)
     covered = sum(count for size, count in tags.items() if size <= keep)
     if covered and covered * 2 >= tags.total():
         message = f"keep_tokens {keep} covers all tags of {covered} caption(s): nothing of them is shuffled"
@@ -154,8 +154,3 @@ def nothing_left_to_shuffle(view: View) -> Iterator[Hit]:
             "use the number of leading tags that must stay, mostly 1",
             set_to("keep_tokens", 1),
         )
-
-
-def _captions(view: View) -> Captions:
-    """Return the captions that the run would read."""
-    return view.disk.captions(view.disk.resolve(view.config.img_folder), view.config.caption_extension)

@@ -3,8 +3,17 @@
 import re
 from collections.abc import Iterator
 from itertools import islice
+from typing import Final
 
+from lora_lab.lint.caption_survey import MOST_CAPTIONS
+from lora_lab.lint.clip_tokens import beyond, count_tokens, most_tokens
+from lora_lab.lint.dataset import captions, is_data_alone, training
+from lora_lab.lint.finding import set_to
 from lora_lab.lint.rule import Hit, View, rule
+
+SHORTEST: Final = 75
+LONGEST: Final = 225
+"""Tokens of one pass of the text encoder, and the most that `max_clip_token_length` allows."""
 
 _EMPHASIS = r"\([^()]+:\d(?:\.\d+)?\)|<(?:lora|lyco|hypernet):[^>]+>"
 
@@ -42,11 +51,10 @@ def nameless_folder_without_captions(view: View) -> Iterator[Hit]:
     pics/10_cat/a.png
     ```
     """
-    folder = view.disk.resolve(view.config.img_folder)
-    missing = view.disk.captions(folder, view.config.caption_extension).missing
-    for subset in view.disk.data_folder(folder).subsets:
+    missing = captions(view).missing
+    for subset in training(view).used:
         mine = [name for name in missing if name.startswith(f"{subset.name}/")]
-        if subset.used and subset.name.strip("0123456789_") == "" and mine:
+        if subset.name.strip("0123456789_") == "" and mine:
             message = f"{len(mine)} picture(s) in folder {subset.name} have no caption, and it has no name to use"
             yield Hit(message, ("img_folder",), f"rename it to {subset.name.rstrip('_')}_WORDS, or write captions")
 
@@ -86,8 +94,8 @@ def emphasis_is_literal(view: View) -> Iterator[Hit]:
     pics/10_cat/a.txt: cat, blue eyes, saber (fate)
     ```
     """
-    captions = view.disk.captions(view.disk.resolve(view.config.img_folder), view.config.caption_extension)
-    found = ((name, match.group()) for name, text in captions.texts.items() if (match := re.search(_EMPHASIS, text)))
+    texts = captions(view).texts
+    found = ((name, match.group()) for name, text in texts.items() if (match := re.search(_EMPHASIS, text)))
     for name, weight in islice(found, 1):
         message = f"{name} has {weight}, which is a prompt's syntax: in training it is taken literally"
         yield Hit(message, ("img_folder",), "write the words alone")
@@ -97,20 +105,19 @@ def emphasis_is_literal(view: View) -> Iterator[Hit]:
     "LL230",
     "caption-too-long",
     "warning",
-    reads=("img_folder", "caption_extension", "max_clip_token_length"),
+    reads=("img_folder", "caption_extension", "max_clip_token_length", "shuffle_captions"),
     source="CLIP's tokenizer, https://github.com/openai/CLIP/blob/main/clip/simple_tokenizer.py",
     sees="disk",
 )
 def caption_too_long(view: View) -> Iterator[Hit]:
-    """A caption has more words than the text encoder reads.
+    """A caption has more tokens than the text encoder reads.
 
     What it does
-    Counts words, digits and punctuation, each of which is at least one token, and compares them with
-    `max_clip_token_length`. What it reports is certainly cut; a caption a little shorter may be too, since rare words
-    are several tokens.
+    Counts the tokens that CLIP's tokenizer makes of each caption and compares them with `max_clip_token_length`. It
+    shows the end of the longest caption, which is not read.
 
     Why is this bad
-    The end of the caption is cut off without a word.
+    The end of the caption is cut off without a word; where tags are shuffled, other ones each time.
 
     Bad
     ```json
@@ -123,22 +130,74 @@ def caption_too_long(view: View) -> Iterator[Hit]:
 
     Good
     ```json
-    {"img_folder": "pics"}
+    {"img_folder": "pics", "max_clip_token_length": 150}
+    ```
+    ```files
+    pics/10_cat/a.png
+    pics/10_cat/a.txt: 0123456789012345678901234567890123456789012345678901234567890123456789 a, b, c, d
+    ```
+    """
+    limit = LONGEST if is_data_alone(view) else view.config.max_clip_token_length
+    texts = captions(view).texts
+    counts = {name: count_tokens(text) for name, text in texts.items() if most_tokens(text) > limit}
+    long = {name: count for name, count in counts.items() if count > limit}
+    if long:
+        longest = max(long, key=lambda name: long[name])
+        lost = beyond(texts[longest], limit)
+        shown = lost if len(lost) <= 60 else f"{lost[:60].rstrip()} …"
+        message = (
+            f"{len(long)} caption(s) have more than {limit} tokens and are cut: {longest} has {long[longest]} "
+            f'and loses "{shown}"'
+        )
+        if view.config.shuffle_captions:
+            message += ", or other tags when they are shuffled"
+        keys = ("img_folder",) if is_data_alone(view) else ("max_clip_token_length", "img_folder")
+        enough = min((step for step in (150, LONGEST) if step >= long[longest]), default=LONGEST)
+        more = f"shorten them, or raise max_clip_token_length to {enough}"
+        yield Hit(message, keys, "shorten them" if limit == LONGEST else more)
+
+
+@rule(
+    "LL231",
+    "room-for-longer-captions",
+    "info",
+    reads=("img_folder", "caption_extension", "max_clip_token_length"),
+    source="sd-scripts library/strategy_sd.py encode_tokens",
+    sees="disk",
+)
+def room_for_longer_captions(view: View) -> Iterator[Hit]:
+    """`max_clip_token_length` makes room for captions that are longer than any that is there.
+
+    What it does
+    Counts the tokens of every caption, where the limit is above 75.
+
+    Why is this bad
+    Each step runs the text encoder two or three times, the second and third time on padding.
+
+    Bad
+    ```json
+    {"img_folder": "pics", "max_clip_token_length": 225}
+    ```
+    ```files
+    pics/10_cat/a.png
+    pics/10_cat/a.txt: cat, blue eyes
+    ```
+
+    Good
+    ```json
+    {"img_folder": "pics", "max_clip_token_length": 75}
     ```
     ```files
     pics/10_cat/a.png
     pics/10_cat/a.txt: cat, blue eyes
     ```
     """
-    limit = view.config.max_clip_token_length
-    captions = view.disk.captions(view.disk.resolve(view.config.img_folder), view.config.caption_extension)
-    long = [name for name, text in captions.texts.items() if len(text) > limit and _least_tokens(text) > limit]
-    if long:
-        message = f"{len(long)} caption(s) have more than {limit} tokens and are cut, {long[0]} among them"
-        remedy = "shorten them" if limit == 225 else "shorten them, or raise max_clip_token_length to 225"
-        yield Hit(message, ("max_clip_token_length", "img_folder"), remedy)
-
-
-def _least_tokens(text: str) -> int:
-    """Return how many tokens a text has at least: the pieces that CLIP's tokenizer never joins."""
-    return len(re.findall(r"[^\W\d_]+|\d|(?:[^\s\w]|_)+", text))
+    limit, found = view.config.max_clip_token_length, captions(view)
+    if limit == SHORTEST or not found.texts or len(found.texts) >= MOST_CAPTIONS:
+        return
+    most = max(map(count_tokens, found.texts.values()))
+    enough = -(-max(most, 1) // SHORTEST) * SHORTEST
+    if enough < limit:
+        message = f"max_clip_token_length {limit} is for longer captions: the longest has {most} tokens"
+        fix = set_to("max_clip_token_length", enough)
+        yield Hit(message, ("max_clip_token_length", "img_folder"), f"{enough} is enough", fix)

@@ -3,6 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from lora_lab.lint.data_folder import Subset, repeats_of
+from lora_lab.lint.dataset import DATA_KEYS, both, training
+from lora_lab.lint.disk import Disk
 from lora_lab.lint.finding import set_to
 from lora_lab.lint.rule import Hit, View, rule
 
@@ -40,12 +43,13 @@ def image_folder_not_found(view: View) -> Iterator[Hit]:
     pictures/10_cat/a.png
     ```
     """
-    path = view.disk.resolve(view.config.img_folder)
-    if not view.disk.is_folder(path):
-        what = "is a file, not a folder" if view.disk.exists(path) else "does not exist"
-        yield Hit(
-            f"{path} {what}", ("img_folder",), "give the folder that holds folders like 10_name with the pictures"
-        )
+    data = training(view)
+    parent = "give the folder that holds folders like 10_name with the pictures"
+    remedy = "give the folder with the pictures themselves" if data.named else parent
+    for path in [subset.path for subset in data.subsets] if data.named else [data.path]:
+        if not view.disk.is_folder(path):
+            what = "is a file, not a folder" if view.disk.exists(path) else "does not exist"
+            yield Hit(f"{path} {what}", ("img_folder",), remedy)
 
 
 @rule("LL104", "images-in-parent-folder", "error", reads=("img_folder",), source=_LEAF, sees="disk")
@@ -76,13 +80,12 @@ def images_in_parent_folder(view: View) -> Iterator[Hit]:
     pictures/10_cat/a.png
     ```
     """
-    path = view.disk.resolve(view.config.img_folder)
-    data = view.disk.data_folder(path)
+    data = training(view)
+    path = data.path
     if not data.stray:
         return
     count = len(data.stray)
-    head = path.name.split("_")[0]
-    if head.isdecimal() and "_" in path.name and not data.pictures:
+    if repeats_of(path.name) is not None and not data.pictures:
         message = f"{path.name} holds the pictures themselves: img_folder is the folder above it"
         yield Hit(message, ("img_folder",), f"write {path.parent}", set_to("img_folder", str(path.parent)))
     elif data.pictures:
@@ -122,7 +125,7 @@ def folder_without_repeats(view: View) -> Iterator[Hit]:
     pictures/10_dog/b.png
     ```
     """
-    data = view.disk.data_folder(view.disk.resolve(view.config.img_folder))
+    data = training(view)
     for subset in data.subsets:
         count = len(subset.listing.pictures)
         if subset.repeats is None and count:
@@ -158,18 +161,19 @@ def zero_repeats(view: View) -> Iterator[Hit]:
     pictures/5_dog/a.png
     ```
     """
-    for subset in view.disk.data_folder(view.disk.resolve(view.config.img_folder)).subsets:
+    for subset in training(view).subsets:
         if subset.repeats == 0:
             message = f'the folder "{subset.name}" is shown 0 times an epoch: it is not used'
-            yield Hit(message, ("img_folder",), "give its name a number of at least 1, or move it away")
+            yield Hit(message, ("img_folder",), "give it a number of at least 1, or move it away")
 
 
-@rule("LL107", "no-images", "error", reads=("img_folder",), source=_LEAF, sees="disk")
+@rule("LL107", "no-images", "error", reads=DATA_KEYS, source=_LEAF, sees="disk")
 def no_images(view: View) -> Iterator[Hit]:
     """A folder that training reads has no picture.
 
     What it does
-    Counts png, jpg, jpeg, webp and bmp files in each `N_name` folder; folders inside those are not searched.
+    Counts png, jpg, jpeg, webp and bmp files in each `N_name` folder, of training and of regularisation; folders inside
+    those are not searched.
 
     Why is this bad
     The run can't start.
@@ -190,22 +194,25 @@ def no_images(view: View) -> Iterator[Hit]:
     pictures/10_cat/a.png
     ```
     """
-    path = view.disk.resolve(view.config.img_folder)
-    data = view.disk.data_folder(path)
-    for subset in data.subsets:
-        if subset.used and not subset.listing.pictures:
-            deeper = subset.listing.folders
-            remedy = (
-                f"move those of {deeper[0]}/ up: folders inside are not searched"
-                if deeper
-                else "add some, or remove it"
-            )
-            yield Hit(f'the folder "{subset.name}" has no picture', ("img_folder",), remedy)
+    for key, data in both(view):
+        for subset in data.used:
+            if not subset.listing.pictures and view.disk.is_folder(subset.path):
+                yield Hit(f'the folder "{subset.name}" has no picture', (key,), _where_they_are(view.disk, subset))
+    data = training(view)
     unnamed = any(subset.listing.pictures for subset in data.subsets)
-    if view.disk.is_folder(path) and not any(s.used for s in data.subsets) and not unnamed and not data.stray:
-        yield Hit(
-            f"{path} has no folder like 10_name with pictures", ("img_folder",), "make one and put pictures into it"
-        )
+    if view.disk.is_folder(data.path) and not data.used and not unnamed and not data.stray:
+        message = f"{data.path} has no folder like 10_name with pictures"
+        yield Hit(message, ("img_folder",), "make one and put pictures into it")
+
+
+def _where_they_are(disk: Disk, subset: Subset) -> str:
+    """Return what to do about a folder without pictures of its own."""
+    inside = [name for name in subset.listing.folders if disk.listing(subset.path / name).pictures]
+    if not inside:
+        return "add some, or remove it"
+    if repeats_of(inside[0]) is not None and repeats_of(subset.name) is None:
+        return f"the pictures are in {inside[0]} inside it: name that folder itself here"
+    return f"move those of {inside[0]}/ up: folders inside are not searched"
 
 
 @rule(
@@ -243,9 +250,7 @@ def same_name_pictures(view: View) -> Iterator[Hit]:
     pictures/10_cat/b.jpg
     ```
     """
-    for subset in view.disk.data_folder(view.disk.resolve(view.config.img_folder)).subsets:
-        if not subset.used:
-            continue
+    for subset in training(view).used:
         stems = Counter(name.rpartition(".")[0] for name in subset.listing.pictures)
         twice = [name for name in subset.listing.pictures if stems[name.rpartition(".")[0]] > 1]
         if twice:

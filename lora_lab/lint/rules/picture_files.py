@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePath
 
+from lora_lab.config.buckets import balanced_repeats
+from lora_lab.lint.dataset import regularisation, training
 from lora_lab.lint.rule import Hit, View, rule
 
 OTHER_PICTURES = frozenset({".gif", ".avif", ".jxl", ".heic", ".heif", ".tif", ".tiff", ".jfif", ".psd", ".tga"})
@@ -45,11 +47,9 @@ def pictures_of_other_kind(view: View) -> Iterator[Hit]:
     pics/10_cat/b.jpg
     ```
     """
-    data = view.disk.data_folder(view.disk.resolve(view.config.img_folder))
     found = Counter(
         suffix
-        for subset in data.subsets
-        if subset.used
+        for subset in training(view).used
         for name in subset.listing.files
         if (suffix := PurePath(name).suffix.lower()) in OTHER_PICTURES
     )
@@ -94,10 +94,9 @@ def nested_pictures(view: View) -> Iterator[Hit]:
     pics/10_more_cat/b.png
     ```
     """
-    data = view.disk.data_folder(view.disk.resolve(view.config.img_folder))
-    for subset in data.subsets:
+    for subset in training(view).used:
         deeper = [name for name in subset.listing.folders if view.disk.listing(subset.path / name).pictures]
-        if subset.used and deeper:
+        if subset.listing.pictures and deeper:
             number = sum(len(view.disk.listing(subset.path / name).pictures) for name in deeper)
             message = f"{number} picture(s) in {subset.name}/{deeper[0]} are not used: they lie too deep"
             yield Hit(message, ("img_folder",), "move them up, or make an N_name folder of their own of them")
@@ -140,14 +139,12 @@ def regularisation_left_over(view: View) -> Iterator[Hit]:
     reg/1_animal/b.png
     ```
     """
-    if not view.config.reg_img_folder:
+    data = regularisation(view)
+    if data is None:
         return
-    wanted = view.disk.data_folder(view.disk.resolve(view.config.img_folder)).samples
-    left, shown = 0, 0
-    for subset in view.disk.data_folder(view.disk.resolve(view.config.reg_img_folder)).subsets:
-        for _ in subset.listing.pictures if subset.used else ():
-            left += shown >= wanted
-            shown += subset.repeats or 0
+    wanted = training(view).samples
+    own = [subset.repeats or 0 for subset in data.used for _ in subset.listing.pictures]
+    left = len(own) - len(balanced_repeats(own, wanted))
     if wanted and left:
         message = f"{left} regularisation picture(s) are never shown: the training pictures count {wanted}"
         yield Hit(message, ("reg_img_folder", "img_folder"), "lower the repeats of the regularisation folders")

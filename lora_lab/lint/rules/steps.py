@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from lora_lab.lint.dataset import training
 from lora_lab.lint.finding import removed
 from lora_lab.lint.rule import Hit, View, rule
 
@@ -106,16 +107,14 @@ def too_few_to_validate(view: View) -> Iterator[Hit]:
     pictures/10_cat/b.png
     ```
     """
-    if view.config.validation_split > 0:
-        data = view.disk.data_folder(view.disk.resolve(view.config.img_folder))
-        if data.pictures == 1:
-            message = "validation_split needs two pictures, and there is one"
-            yield Hit(
-                message,
-                ("validation_split", "img_folder"),
-                "add pictures, or leave it out",
-                removed("validation_split", safe=False),
-            )
+    if view.config.validation_split > 0 and training(view).pictures == 1:
+        message = "validation_split needs two pictures, and there is one"
+        yield Hit(
+            message,
+            ("validation_split", "img_folder"),
+            "add pictures, or leave it out",
+            removed("validation_split", safe=False),
+        )
 
 
 @rule(
@@ -151,7 +150,7 @@ def batch_larger_than_epoch(view: View) -> Iterator[Hit]:
     pictures/10_cat/a.png
     ```
     """
-    samples = view.disk.data_folder(view.disk.resolve(view.config.img_folder)).samples
+    samples = training(view).samples
     if 0 < samples < view.config.batch_size:
         message = f"batch_size {view.config.batch_size} is above the {samples} picture(s) that an epoch shows"
         yield Hit(message, ("batch_size", "img_folder"), "use a smaller batch, or more repeats")
