@@ -1,4 +1,4 @@
-"""The one exception for what a user can cause: said in a line, never as a traceback."""
+"""The exceptions for what a user can cause: said in a line, never as a traceback."""
 
 
 class Failure(Exception):
@@ -14,3 +14,19 @@ class Failure(Exception):
 
     def __str__(self) -> str:
         return f"{self.what}; {self.remedy}" if self.remedy else self.what
+
+
+class Stopped(KeyboardInterrupt):
+    """Somebody asked for an end (Ctrl-C, SIGTERM), and what was reached is kept.
+
+    The text says how to go on; `number` is the signal's.
+    """
+
+    def __init__(self, text: str, number: int) -> None:
+        super().__init__(text)
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell says of a process that the signal ended."""
+        return 128 + self.number

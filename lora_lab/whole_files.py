@@ -42,8 +42,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     What a crash left of an earlier attempt goes. Raises OSError; what was there then stays as it was.
     """
     partial, old = (path.with_name(f".{path.name}.{ending}") for ending in ("partial", "old"))
-    if old.exists() and not path.exists():  # the crash came between the two renames
-        old.rename(path)
+    recover_folder(path)
     for left in (partial, old):
         shutil.rmtree(left, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -61,6 +60,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise
     sync_folder(path.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(path: Path) -> None:
+    """Give a folder its place again where a crash came between the two renames of `whole_folder`."""
+    old = path.with_name(f".{path.name}.old")
+    if old.exists() and not path.exists():
+        old.rename(path)
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,7 +6,7 @@ import sys
 import click
 
 from lora_lab import __version__
-from lora_lab.failure import Failure
+from lora_lab.failure import Failure, Stopped
 
 COMMANDS = {
     "lint": "Find what would waste a training run.",
@@ -51,7 +51,8 @@ def group() -> None:
 def main() -> None:
     """Run the command line; the only place that turns a `Failure` into text and an exit code.
 
-    Exit codes: 0 done and nothing found, 1 findings or failed runs, 2 could not run, 130 interrupted.
+    Exit codes: 0 done and nothing found, 1 findings or failed runs, 2 could not run, 130 interrupted
+    (143 by SIGTERM).
     """
     try:
         code = group.main(standalone_mode=False)
@@ -63,6 +64,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = 2
+    except Stopped as stopped:
+        click.echo(str(stopped), err=True)
+        code = stopped.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         code = 130

@@ -33,7 +33,10 @@ class Lines:
         self.say(f"{self._head(job.run.name)}: training into {folder}")
 
     def progressed(self, job: Job, progress: Progress) -> None:
-        """Say how far the run is, now and then."""
+        """Say how far the run is, now and then; a notice at once."""
+        if progress.notice:
+            self.say(f"{self._head(job.run.name)}: {progress.message}")
+            return
         if time.monotonic() - self._last >= LINE_SECONDS:
             self._last = time.monotonic()
             self.say(f"{self._head(job.run.name)}: {step_text(progress)}{self._left(progress)}")
@@ -91,7 +94,10 @@ class Bars(Lines):
         self._drawing.reset(self._run, total=None, description=job.run.name, visible=True)
 
     def progressed(self, job: Job, progress: Progress) -> None:
-        """Move both bars."""
+        """Move both bars; a notice is a line above them."""
+        if progress.notice:
+            super().progressed(job, progress)
+            return
         text = f"{job.run.name}  {step_text(progress)}"
         total = progress.total_steps or None  # None, before the steps are known, leaves the total as it is
         self._drawing.update(self._run, total=total, completed=progress.step, description=text)

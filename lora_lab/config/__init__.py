@@ -17,12 +17,14 @@ from lora_lab.config.steps import (
     warmup_steps,
 )
 from lora_lab.config.train_config import TrainConfig
+from lora_lab.config.undeciding import UNDECIDING
 
 __all__ = [
     "ALIASES",
     "OPTIMIZERS",
     "PARAMETERS",
     "REQUIRED",
+    "UNDECIDING",
     "Checked",
     "FieldProblem",
     "Parameter",

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from lora_lab.config import TrainConfig
 from lora_lab.failure import Failure
+from lora_lab.locks import held
 from lora_lab.sweep.roles import Job, Outcome, Progress, Surroundings
-from lora_lab.sweep.run_folder import CONFIG, ERROR, LINT, RunRecord, write_record
+from lora_lab.sweep.run_folder import CONFIG, ERROR, LINT, LOCK, RunRecord, write_record
 from lora_lab.tracking.describe import run_started
 from lora_lab.tracking.events import Artifact, Event, Record, RunEnded, RunStarted, Status
 from lora_lab.whole_files import write_whole
@@ -51,6 +52,10 @@ class Attempt:
 
     def run(self) -> Outcome:
         """Train; whatever happens becomes an outcome, written to `run.json` and told to the tracker."""
+        with held(self.folder / LOCK):
+            return self._run()
+
+    def _run(self) -> Outcome:
         started, clock = _now(), time.monotonic()
         config = self.job.config.model_copy(
             update={"output_folder": str(self.folder), "multi_run_folder": None, "load_json_path": None}
@@ -87,6 +92,7 @@ class Attempt:
             write_whole(self.folder / CONFIG, _json(config.model_dump(mode="json")))
             write_whole(self.folder / LINT, _json(findings))
             write_record(self.folder, note)
+            (self.folder / ERROR).unlink(missing_ok=True)
         except OSError as error:
             what = f"cannot write to {self.folder}: {error.strerror}"
             raise Failure(what, "free the disk, or give another folder with --output-folder") from error
@@ -97,8 +103,8 @@ class Attempt:
 
         try:
             result = self.around.train(config, folder=self.folder, record=record, progress=progress)
-        except KeyboardInterrupt:
-            return self._unfinished("KILLED", "interrupted")
+        except KeyboardInterrupt as error:
+            return self._unfinished("KILLED", str(error) or "interrupted")
         except Failure as failure:
             return self._unfinished("FAILED", str(failure))
         except Exception as error:  # a run that breaks must not take the others with it

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lora_lab.sweep.attempt import Attempt
 from lora_lab.sweep.roles import Job, Outcome, Progress, Surroundings, Train
-from lora_lab.sweep.run_folder import RunRecord, claim, finished_runs, lora_of, read_record
+from lora_lab.sweep.run_folder import RunRecord, finished_runs, lora_of, place_of, read_record
 
 __all__ = ["Executed", "Job", "Outcome", "Progress", "Surroundings", "Train", "execute"]
 
@@ -22,6 +22,8 @@ class Executed:
 def execute(jobs: Sequence[Job], sweep_name: str, sweep_folder: Path, around: Surroundings) -> Executed:
     """Train every job into a folder of its own below `sweep_folder`; equal runs are trained once.
 
+    A run that an earlier sweep did not finish goes on in its folder.
+
     Raises `Failure` only where `sweep_folder` cannot be written.
     """
     done = finished_runs(sweep_folder)
@@ -31,7 +33,7 @@ def execute(jobs: Sequence[Job], sweep_name: str, sweep_folder: Path, around: Su
             outcome = _reused(job, *done[job.identity])
             around.watch.ended(outcome)
         else:
-            outcome = Attempt(job, sweep_name, claim(sweep_folder), around).run()
+            outcome = Attempt(job, sweep_name, place_of(job.identity, sweep_folder), around).run()
         outcomes.append(outcome)
         if outcome.status == "KILLED":
             return Executed(tuple(outcomes), interrupted=True)

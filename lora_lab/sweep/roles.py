@@ -12,7 +12,7 @@ from lora_lab.tracking.events import Event, Record, Status
 
 
 class Progress(Protocol):
-    """How far a training is."""
+    """How far a training is; a `notice` is a message that must be seen."""
 
     @property
     def step(self) -> int: ...  # noqa: D102
@@ -22,6 +22,8 @@ class Progress(Protocol):
     def loss(self) -> float | None: ...  # noqa: D102
     @property
     def message(self) -> str: ...  # noqa: D102
+    @property
+    def notice(self) -> bool: ...  # noqa: D102
 
 
 class TrainResult(Protocol):

@@ -1,5 +1,6 @@
 """The folders that runs are written to: `run1`, `run2`, …, never over an older run."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -7,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from lora_lab.failure import Failure
+from lora_lab.locks import held_if_free
 from lora_lab.whole_files import write_whole
 
 RECORD = "run.json"
 CONFIG = "config.json"
 LINT = "lint.json"
 ERROR = "error.txt"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,21 @@ def claim(sweep_folder: Path) -> Path:
     except OSError as error:
         what = f"cannot write to {sweep_folder}: {error.strerror}"
         raise Failure(what, "give another folder with --output-folder") from error
+
+
+def place_of(identity: str, sweep_folder: Path) -> Path:
+    """Return the folder for a run: that of an attempt at it which did not finish, else the next free one.
+
+    Whoever trains there goes on from what that attempt left. Raises `Failure`.
+    """
+    if sweep_folder.is_dir():
+        for folder in sorted((path for path in sweep_folder.iterdir() if _number(path)), key=_number):
+            record = read_record(folder)
+            if record is not None and record.identity == identity and record.status != "FINISHED":
+                with contextlib.suppress(OSError), held_if_free(folder / LOCK) as free:
+                    if free:  # nobody else is at it
+                        return folder
+    return claim(sweep_folder)
 
 
 def _number(path: Path) -> int:

@@ -5,12 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+DECIDES = "lora_lab.decides"
+"""The tag with the hash of everything that decides a run's weights."""
+
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunStarted:
-    """The first event of a run: every effective parameter, and tags."""
+    """The first event of a run: every effective parameter, and tags.
+
+    Runs with the same tag `DECIDES` have the same numbers: one goes on where another was interrupted.
+    """
 
     name: str
     params: Mapping[str, str]

@@ -29,7 +29,9 @@ class Recorder:
             if self._ended:
                 return
             self._ended = True
-        self._spool(event)
+        new = self._spool.new(event)
+        if new is not None:
+            self._spool(new)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> bool:
         """End the run (as KILLED where it has not ended) and the file; return whether the tracker has everything.

@@ -9,12 +9,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from lora_lab.failure import Failure
-from lora_lab.tracking.events import Artifact, DatasetUsed, Event, Metrics, RunEnded, RunStarted, SamplePicture
+from lora_lab.tracking.events import DECIDES, Artifact, DatasetUsed, Event, Metrics, RunEnded, RunStarted, SamplePicture
 from lora_lab.whole_files import write_whole
 
 EVENTS = "events.jsonl"
@@ -140,6 +140,7 @@ class Spool:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             known = read_header(folder)
+            self._told = _points(folder) if known else frozenset()
             torn = _ends_within_a_line(folder / EVENTS)
             self._file = (folder / EVENTS).open("ab")
             if torn:
@@ -153,6 +154,17 @@ class Spool:
             raise Failure(
                 f"cannot write {folder / EVENTS}: {error.strerror}", "free the disk or mend its rights"
             ) from error
+
+    def new(self, event: Event) -> Event | None:
+        """Return what the spool has not got yet of an event.
+
+        A run that goes on after a crash starts before the last step that it told of.
+        """
+        if isinstance(event, Metrics):
+            values = {key: value for key, value in event.values.items() if (event.step, key) not in self._told}
+            return replace(event, values=values) if values else None
+        known = isinstance(event, SamplePicture) and (event.step, f"picture {event.key}") in self._told
+        return None if known else event
 
     def __call__(self, event: Event) -> None:
         """Append the event; returns at once, whatever happens."""
@@ -172,6 +184,24 @@ class Spool:
         """Close the file; what was written stays."""
         with self._lock:
             self._file.close()
+
+
+def _points(folder: Path) -> frozenset[tuple[int, str]]:
+    """Return the step and key of every number and picture in a spool."""
+    events = [spooled.event for spooled in read_events(folder, 0)]
+    numbers = ((event.step, key) for event in events if isinstance(event, Metrics) for key in event.values)
+    pictures = ((event.step, f"picture {event.key}") for event in events if isinstance(event, SamplePicture))
+    return frozenset((*numbers, *pictures))
+
+
+def can_go_on(folder: Path, decides: str) -> bool:
+    """Return whether the spool of `folder` is of a run with that tag `DECIDES` which has not finished."""
+    if read_header(folder) is None:
+        return False
+    events = [spooled.event for spooled in read_events(folder, 0)]
+    starts = {event.tags.get(DECIDES) for event in events if isinstance(event, RunStarted)}
+    ends = [event for event in events if isinstance(event, RunEnded)]
+    return decides in starts and not (ends and ends[-1].status == "FINISHED")
 
 
 def _portable(path: Path, folder: Path) -> str:

@@ -4,13 +4,12 @@ import contextlib
 import hashlib
 import os
 import re
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lora_lab.failure import Failure
+from lora_lab.locks import held
 
 DEFAULT_FOLDER = Path("lora-lab-runs")
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
@@ -73,41 +72,12 @@ def database_of(target: Target) -> Path | None:
 def alone(target: Target) -> Iterator[None]:
     """Hold the right to create or migrate the target's database.
 
-    Two processes that create it at once leave it half-migrated, and then no later run can open it. The lock is the
-    operating system's, so a process that dies gives it back.
+    Two processes that create it at once leave it half-migrated, and then no later run can open it.
     """
     database = database_of(target)
     if database is None:
         yield
         return
     database.parent.mkdir(parents=True, exist_ok=True)
-    with database.with_name(f"{database.name}.lock").open("a+b") as file:
-        _lock(file.fileno())
-        try:
-            yield
-        finally:
-            _unlock(file.fileno())
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        while True:
-            try:
-                msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)  # gives up after ten seconds
-                return
-            except OSError:  # noqa: PERF203 (each try is the wait)
-                time.sleep(0.1)
-
-    def _unlock(descriptor: int) -> None:
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-
-    def _unlock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    with held(database.with_name(f"{database.name}.lock")):
+        yield

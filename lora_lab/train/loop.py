@@ -19,15 +19,18 @@ LOG_EVERY = 10
 MAX_VALIDATIONS = 20
 """Validations in a run, at most, spread over its epochs."""
 
+DIVERGED = "lower the learning rate, or use mixed_precision bf16 or no"
+
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is, for whoever shows it."""
+    """How far a run is, for whoever shows it; a `notice` is a message that must be seen."""
 
     step: int
     total_steps: int
     loss: float
     message: str = ""
+    notice: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,15 @@ class PackData:
     persistent_workers: bool
 
 
+class Diverged(Failure):
+    """A loss or gradient is no number any more: what comes after the last good state is of no use."""
+
+
 class Hook(Protocol):
-    """What happens beside training after `step` optimizer steps; `epoch` is 0 before the first."""
+    """What happens beside training after `step` optimizer steps; `epoch` is 0 before the first.
+
+    What it raises for one member (Failure) ends that member only.
+    """
 
     def due(self, member: Member, step: int, epoch: int) -> bool:
         """Whether there is anything to do, so that the losses are looked at first and no broken LoRA is saved."""
@@ -50,51 +60,109 @@ class Hook(Protocol):
     def __call__(self, member: Member, step: int, epoch: int) -> None:
         """Do it."""
 
+    def finished(self, member: Member) -> None:
+        """Write what the member has become; its last step is done."""
+
+    def failed(self, member: Member, failure: Failure) -> None:
+        """Note that the member has left the pack."""
+
+    def state_due(self, boundary: bool) -> bool:
+        """Whether states should be kept after this step; a boundary is where an epoch ends or a file is due."""
+
+    def keep_state(self, members: Sequence[Member], step: int, epoch: int) -> None:
+        """Write the states to go on from; everything else about `step` is done.
+
+        Raises Stopped where somebody has asked for an end.
+        """
+
+
+class _Crew:
+    """The members of a pack on their way: who takes part in a step, and who has left."""
+
+    def __init__(self, members: Sequence[Member], hook: Hook) -> None:
+        self._members = members
+        self._hook = hook
+        self._gone: set[int] = set()
+
+    def at(self, step: int) -> list[Member]:
+        """Who takes part in a step: who has not done it before, has planned it, and has not failed."""
+        return [
+            member
+            for member in self._members
+            if member.key not in self._gone and member.first_step < step <= member.plan.total_steps
+        ]
+
+    def each(self, members: Sequence[Member], do: Callable[[Member], None]) -> list[Member]:
+        """Do something for each member; return those for whom it did not fail."""
+        for member in members:
+            try:
+                do(member)
+            except Failure as failure:  # noqa: PERF203 (few members)
+                self._leave(member, failure)
+            except OSError as error:
+                what = f"{error.filename or member.folder}: {error.strerror or error}"
+                self._leave(member, Failure(what, "see to the disk or folder"))
+        return [member for member in members if member.key not in self._gone]
+
+    def _leave(self, member: Member, failure: Failure) -> None:
+        self._gone.add(member.key)
+        self._hook.failed(member, failure)
+
 
 def train_pack(
-    session: Session,
-    members: Sequence[Member],
-    data: PackData,
-    first_step: int,
-    hook: Hook,
-    progress: Callable[[Progress], None],
-) -> list[dict[str, float]]:
-    """Train all members from `first_step` (the steps already done) to the end of their plan; return the last metrics.
+    session: Session, members: Sequence[Member], data: PackData, hook: Hook, progress: Callable[[Progress], None]
+) -> None:
+    """Train every member from its own first step to the end of its plan; `hook` hears how each of them ends.
 
-    Raises Failure when a loss stops being a number.
+    A member whose loss stops being a number leaves the pack, and the others go on.
     """
-    plan = members[0].plan
-    validate_every = max(1, math.ceil(plan.epochs / MAX_VALIDATIONS)) if data.validation is not None else 1
+    crew = _Crew(members, hook)
+    first = min(member.first_step for member in members)
+    last = max(member.plan.total_steps for member in members)
+    per_epoch = members[0].plan.steps_per_epoch
     started, seen = time.monotonic(), 0
 
-    if first_step == 0:
-        validate(session, members, data.validation, 0)
-        for member in members:
-            hook(member, 0, 0)
+    if fresh := [member for member in members if member.first_step == 0]:
+        validate(session, fresh, data.validation, 0)
+        crew.each(fresh, lambda member: hook(member, 0, 0))
 
-    for step, batches in enumerate(steps(data, members[0].config.gradient_acc_steps, first_step, plan.total_steps), 1):
-        done = first_step + step
-        rates = [rates_of(member) for member in members]
-        losses, norms = pack_step(session, members, batches)
-        for member, loss, norm, rate in zip(members, losses, norms, rates, strict=True):
+    for done, batches in enumerate(steps(data, members[0].config.gradient_acc_steps, first, last), first + 1):
+        active = crew.at(done)
+        if not active:
+            return
+        rates = [rates_of(member) for member in active]
+        losses, norms = pack_step(session, active, [batch.of([m.key for m in active]) for batch in batches])
+        for member, loss, norm, rate in zip(active, losses, norms, rates, strict=True):
             member.journal.steps.append((done, loss, norm, rate))
         seen += sum(len(batch.weights) for batch in batches) // len(members)
 
-        last, epoch_ends = done == plan.total_steps, done % plan.steps_per_epoch == 0
-        epoch = math.ceil(done / plan.steps_per_epoch)
-        if done % LOG_EVERY == 0 or epoch_ends or last or any(hook.due(member, done, epoch) for member in members):
+        epoch, epoch_ends = math.ceil(done / per_epoch), done % per_epoch == 0
+        ending = [member for member in active if done == member.plan.total_steps]
+        files_due = any(hook.due(member, done, epoch) for member in active)
+        state_due = hook.state_due(epoch_ends or files_due)
+        if done % LOG_EVERY == 0 or epoch_ends or ending or files_due or state_due:
             speed = seen / (time.monotonic() - started)
-            for member in members:
-                write_steps(member, speed)
-            progress(Progress(done, plan.total_steps, members[0].journal.latest["loss"]))
-        if epoch_ends or last:
-            close_epoch(members, done)
-        if last or (epoch_ends and epoch % validate_every == 0):
-            validate(session, members, data.validation, done)
-            judge(members, data.validation)
-        for member in members:
-            hook(member, done, epoch)
-    return [dict(member.journal.latest) for member in members]
+            active = crew.each(active, lambda member: write_steps(member, speed))  # noqa: B023 (called at once)
+            if active:
+                progress(Progress(done, active[0].plan.total_steps, active[0].journal.latest["loss"]))
+        if closing := active if epoch_ends else [member for member in active if member in ending]:
+            close_epoch(closing, done)
+        if judged := [member for member in active if validation_due(member, done, data)]:
+            validate(session, judged, data.validation, done)
+            judge(judged, data.validation)
+        active = crew.each(active, lambda member: hook(member, done, epoch))  # noqa: B023
+        crew.each([member for member in active if member in ending], hook.finished)
+        if state_due:
+            hook.keep_state([member for member in active if member not in ending], done, epoch)
+
+
+def validation_due(member: Member, step: int, data: PackData) -> bool:
+    """Whether a member is judged after a step: at its end, and at the ends of at most `MAX_VALIDATIONS` epochs."""
+    plan = member.plan
+    if step == plan.total_steps:
+        return True
+    every = max(1, math.ceil(plan.epochs / MAX_VALIDATIONS)) if data.validation is not None else 1
+    return step % (plan.steps_per_epoch * every) == 0
 
 
 def steps(data: PackData, accumulation: int, first_step: int, total: int) -> Iterator[list[PackBatch]]:
@@ -120,18 +188,17 @@ def rates_of(member: Member) -> dict[str, float]:
 
 
 def write_steps(member: Member, images_per_second: float) -> None:
-    """Record every step since the last look. Raises Failure when a loss is no number."""
+    """Record every step since the last look. Raises Diverged when one is no number."""
     journal = member.journal
     now = time.time_ns() // 1_000_000
     for step, loss, norm, rates in journal.steps:
-        value = loss.item()
+        value, length = loss.item(), norm.item()
         if not math.isfinite(value):
-            raise Failure(
-                f"the loss became {value} at step {step}",
-                "lower the learning rate, or use mixed_precision bf16 or no",
-            )
+            raise Diverged(f"the loss became {value} at step {step}", DIVERGED)
+        if not math.isfinite(length) and not member.scaler.is_enabled():  # a scaler leaves such a step out
+            raise Diverged(f"the gradient became {length} at step {step}", DIVERGED)
         journal.epoch_losses.append(value)
-        metrics = {"loss": value, "grad_norm": norm.item(), **rates}
+        metrics = {"loss": value, "grad_norm": length, **rates}
         if step == journal.steps[-1][0]:
             metrics["images_per_second"] = images_per_second
         member.record(Metrics(step=step, values=metrics, time_ms=now))

@@ -186,10 +186,10 @@ SHARED_BY_A_PACK = (
     *("img_folder", "reg_img_folder", "caption_extension", "validation_split", "validation_seed"),
     *("train_resolution", "buckets", "min_bucket_resolution", "max_bucket_resolution"),
     *("bucket_reso_steps", "bucket_no_upscale", "cache_latents", "cache_latents_to_disk"),
-    *("batch_size", "gradient_acc_steps", "num_epochs", "max_steps", "max_clip_token_length"),
+    *("batch_size", "gradient_acc_steps", "max_clip_token_length"),
     *("num_workers", "persistent_workers"),
 )
-"""What the adapters of a pack have in common: the base, the pictures, the shape and the number of the batches."""
+"""What the adapters of a pack have in common: the base, the pictures, the shape of the batches."""
 
 
 def check_pack(configs: Sequence[TrainConfig]) -> None:

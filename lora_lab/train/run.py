@@ -1,9 +1,10 @@
 """One training run, from config to LoRA file."""
 
 import contextlib
+import hashlib
+import json
 import platform
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,8 +17,9 @@ import lora_lab
 from lora_lab.config import TrainConfig, effective_alpha, sides
 from lora_lab.failure import Failure
 from lora_lab.tracking.describe import run_started
-from lora_lab.tracking.events import DatasetUsed, Record, RunEnded, Status
-from lora_lab.train import prepare
+from lora_lab.tracking.events import DECIDES, DatasetUsed, Record, RunEnded, Status
+from lora_lab.train import prepare, stop, unfinished
+from lora_lab.train.beside import Beside, RunResult
 from lora_lab.train.loop import PackData, Progress, train_pack
 from lora_lab.train.metadata import output_name
 from lora_lab.train.pack import Pack
@@ -25,16 +27,6 @@ from lora_lab.train.prepare import Dataset
 from lora_lab.train.save import Saver, write_tag_report
 from lora_lab.train.state import load_state
 from lora_lab.train.step import Member, Session
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a finished run leaves: its LoRA file, last metrics, optimizer steps and seconds."""
-
-    lora: Path
-    metrics: dict[str, float]
-    steps: int
-    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,42 +42,47 @@ class Run:
 def train_run(
     config: TrainConfig, *, folder: Path, record: Record, progress: Callable[[Progress], None], name: str = ""
 ) -> RunResult:
-    """Train the LoRA of a config (paths absolute) into `folder`.
+    """Train the LoRA of a config (paths absolute) into `folder`, from where an interrupted run of it stopped.
 
-    Raises Failure for what a user can mend; the run's end is recorded in every case.
+    Raises Failure for what a user can mend, and Stopped after Ctrl-C or SIGTERM, with the state kept; the run's end is
+    recorded in every case.
     """
     (result,) = train_runs([Run(config=config, folder=folder, record=record, name=name)], progress)
+    if isinstance(result, Failure):
+        raise result
     return result
 
 
-def train_runs(runs: Sequence[Run], progress: Callable[[Progress], None]) -> list[RunResult]:
-    """Train runs as one pack; what one of them breaks ends all.
+def train_runs(runs: Sequence[Run], progress: Callable[[Progress], None]) -> list[RunResult | Failure]:
+    """Train runs as one pack; what one of them breaks for itself alone is its result, and the others go on.
 
-    Raises Failure for what a user can mend; every run's end is recorded in every case.
+    Raises Failure for what ends them all and a user can mend, Stopped after Ctrl-C or SIGTERM; every run's end is
+    recorded in every case.
     """
+    ended: dict[int, RunResult | Failure] = {}
     try:
-        results = _train(runs, progress)
-    except KeyboardInterrupt:
-        _end(runs, "KILLED", "interrupted")
+        _train(runs, ended, progress)
+    except KeyboardInterrupt as error:
+        _end(runs, ended, "KILLED", str(error) or "interrupted")
         raise
     except OSError as error:
         failure = Failure(f"{error.filename or runs[0].folder}: {error.strerror or error}", "see to the disk or folder")
-        _end(runs, "FAILED", str(failure))
+        _end(runs, ended, "FAILED", str(failure))
         raise failure from error
     except BaseException as error:
-        _end(runs, "FAILED", str(error) or type(error).__name__)
+        _end(runs, ended, "FAILED", str(error) or type(error).__name__)
         raise
-    _end(runs, "FINISHED", "")
-    return results
+    return [ended[key] for key in range(len(runs))]
 
 
-def _end(runs: Sequence[Run], status: Status, message: str) -> None:
-    for run in runs:
-        run.record(RunEnded(status=status, message=message))
+def _end(runs: Sequence[Run], ended: Container[int], status: Status, message: str) -> None:
+    """Record the same end of all runs that have none of their own."""
+    for key, run in enumerate(runs):
+        if key not in ended:
+            run.record(RunEnded(status=status, message=message))
 
 
-def _train(runs: Sequence[Run], progress: Callable[[Progress], None]) -> list[RunResult]:
-    started = time.time()
+def _train(runs: Sequence[Run], ended: dict[int, RunResult | Failure], progress: Callable[[Progress], None]) -> None:
     configs = [run.config for run in runs]
     prepare.check_pack(configs)
     for run in runs:
@@ -93,6 +90,9 @@ def _train(runs: Sequence[Run], progress: Callable[[Progress], None]) -> list[Ru
 
     def report(message: str) -> None:
         progress(Progress(0, 0, float("nan"), message))
+
+    def tell(message: str) -> None:
+        progress(Progress(0, 0, float("nan"), message, notice=True))
 
     report("reading pictures")
     dataset = prepare.read_dataset(configs[0])
@@ -102,35 +102,59 @@ def _train(runs: Sequence[Run], progress: Callable[[Progress], None]) -> list[Ru
     pack = Pack(family.layers(base))
     try:
         session = Session(accelerator, family, base, pack)
-        prepare.prepare_models(session, configs[0], report)
+        prepare.prepare_models(session, configs[0], tell)
         data = prepare.make_data(configs, dataset, session, report)
-        members = [
-            prepare.add_member(session, run.config, key, data, (run.folder, run.record)) for key, run in enumerate(runs)
-        ]
-        for run, member in zip(runs, members, strict=True):
-            tell_start(member, dataset, session, run.name)
-        done = _resume(members)
+        keeper = unfinished.Keeper()
+
+        def join(key: int, run: Run) -> Member:
+            member = prepare.add_member(session, run.config, key, data, (run.folder, run.record))
+            keeper.decides[key] = unfinished.decisive(run.config, dataset, session)
+            found = _go_on(member, keeper.decides[key], tell)
+            keeper.started_at[key] = found.started_at
+            return replace(member, first_step=found.step)
+
+        members = _each(runs, join, session, ended)
         for member in members:
+            tell_start(member, dataset, session, runs[member.key].name, keeper.decides[member.key])
             if member.config.tag_occurrence_txt_file:
                 write_tag_report(member.folder, member.config, dataset.training.pictures)
-        saver = Saver(session, dataset.facts, started)
-        metrics = train_pack(session, members, data, done, saver, progress)
-        return [
-            RunResult(saver.final(member), values, member.plan.total_steps, time.time() - started)
-            for member, values in zip(members, metrics, strict=True)
-        ]
+        with stop.listening(tell) as asked:
+            saver = Saver(session, dataset.facts, keeper.started_at)
+            train_pack(session, members, data, Beside(saver, keeper, asked, tell, ended=ended), progress)
     finally:
         pack.detach()
         with contextlib.suppress(Exception):
             accelerator.free_memory()
 
 
-def _resume(members: Sequence[Member]) -> int:
-    """Load the states that the configs name; returns the steps done, which a pack has in common."""
-    steps = {_load(member) if member.config.load_previous_save_state else 0 for member in members}
-    if len(steps) > 1:
-        raise Failure("the states of a pack have done different numbers of steps", "train them one after another")
-    return steps.pop()
+def _each(
+    runs: Sequence[Run],
+    join: Callable[[int, Run], Member],
+    session: Session,
+    ended: dict[int, RunResult | Failure],
+) -> list[Member]:
+    """Let each run join the pack; one that is refused has ended, unless it is the last that there is."""
+    members = []
+    for key, run in enumerate(runs):
+        try:
+            members.append(join(key, run))
+        except Failure as failure:  # noqa: PERF203 (few runs)
+            if len(ended) == len(runs) - 1:
+                raise
+            session.pack.remove(key)
+            run.record(RunEnded(status="FAILED", message=str(failure)))
+            ended[key] = failure
+    return members
+
+
+def _go_on(member: Member, decides: Mapping[str, str], tell: Callable[[str], None]) -> unfinished.Found:
+    """Load the state of the interrupted run, else the one that the config names."""
+    found = unfinished.go_on(member, decides)
+    if found.text:
+        tell(found.text)
+    if found.step or not member.config.load_previous_save_state:
+        return found
+    return replace(found, step=_load(member))
 
 
 def _load(member: Member) -> int:
@@ -144,7 +168,7 @@ def _load(member: Member) -> int:
     return done
 
 
-def tell_start(member: Member, dataset: Dataset, session: Session, name: str) -> None:
+def tell_start(member: Member, dataset: Dataset, session: Session, name: str, decides: Mapping[str, str]) -> None:
     """Record the run's parameters, with those that follow from them, its machine and its data."""
     config, plan = member.config, member.plan
     batch = config.batch_size * config.gradient_acc_steps
@@ -166,6 +190,7 @@ def tell_start(member: Member, dataset: Dataset, session: Session, name: str) ->
             f"{package.__name__} {package.__version__}" for package in (torch, diffusers, transformers, accelerate)
         ),
         "lora_lab.platform": platform.platform(),
+        DECIDES: hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest(),
     }
     start = run_started(config, name=name or output_name(config), tags=tags)
     member.record(replace(start, params={**start.params, **derived}))

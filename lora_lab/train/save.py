@@ -1,8 +1,9 @@
 """What a run leaves on disk on its way: LoRA files, states, sample pictures, reports."""
 
+import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from lora_lab.whole_files import write_whole
 class Saver:
     """The loop's hook: after each step it does what is due for a member. File names are those of sd-scripts."""
 
-    def __init__(self, session: Session, facts: DatasetFacts, started_at: float) -> None:
+    def __init__(self, session: Session, facts: DatasetFacts, started_at: Mapping[int, float]) -> None:
         self._session = session
         self._facts = facts
         self._started_at = started_at
@@ -66,7 +67,8 @@ class Saver:
     def _write(self, member: Member, name: str, step: int, epoch: int) -> Path:
         config, session = member.config, self._session
         path = member.folder / f"{name}.{config.save_as}"
-        progressed = Progressed(epoch=epoch, step=step, started_at=self._started_at, finished_at=time.time())
+        started_at, now = moments(self._started_at[member.key], time.time())
+        progressed = Progressed(epoch=epoch, step=step, started_at=started_at, finished_at=now)
         about = metadata.describe(config, session.family, session.base, self._facts, member.plan, progressed)
         lora_file.save_lora(
             path, lora_file.state_dict(member.layers, lora_file.SAVE_DTYPES[config.save_precision]), about
@@ -85,6 +87,16 @@ class Saver:
             path = member.folder / "sample" / f"{output_name(config)}_{step:06d}_{number:02d}.png"
             sample.save_picture(picture, path)
             member.record(SamplePicture(step=step, key=f"sample_{number:02d}", path=path))
+
+
+def moments(started_at: float, now: float) -> tuple[float, float]:
+    """When a run started, and the time now (seconds since 1970), as the file tells them.
+
+    SOURCE_DATE_EPOCH stands for both where it is set, as reproducible-builds.org defines it: then equal runs leave
+    files that are equal to the last byte.
+    """
+    fixed = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return (float(fixed), float(fixed)) if fixed.isdigit() else (started_at, now)
 
 
 class _Tasks(NamedTuple):

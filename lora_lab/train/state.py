@@ -5,6 +5,7 @@ Randomness has no state (see `draws`), so weights, optimizer, schedule and the s
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,16 @@ from lora_lab.train.optimizer import optimizer_name
 from lora_lab.train.step import Member
 from lora_lab.whole_files import whole_folder
 
+TENSORS, POSITION = "training.pt", "train_state.json"
+STARTING_POINTS = ("lora_model_for_resume", "load_previous_save_state")
+"""Keys that name what a run starts from."""
 
-def save_state(path: Path, member: Member, step: int, epoch: int) -> None:
-    """Write the state of one adapter after `step` optimizer steps; the folder appears whole or not at all."""
+
+def save_state(path: Path, member: Member, step: int, epoch: int, notes: Mapping[str, str] | None = None) -> None:
+    """Write the state of one adapter after `step` optimizer steps; the folder appears whole or not at all.
+
+    `notes` are texts by file name that go with it. Raises OSError.
+    """
     state = {
         "made_by": _made_by(member),
         "weights": {name: {"down": w.down.detach().cpu(), "up": w.up.detach().cpu()} for name, w in member.layers},
@@ -30,8 +38,10 @@ def save_state(path: Path, member: Member, step: int, epoch: int) -> None:
     content = io.BytesIO()  # not the file itself: of a full disk torch's writer makes a RuntimeError
     torch.save(state, content)
     with whole_folder(path) as folder:
-        (folder / "training.pt").write_bytes(content.getvalue())
-        (folder / "train_state.json").write_text(json.dumps({"current_epoch": epoch, "current_step": step}))
+        (folder / TENSORS).write_bytes(content.getvalue())
+        (folder / POSITION).write_text(json.dumps({"current_epoch": epoch, "current_step": step}))
+        for name, text in (notes or {}).items():
+            (folder / name).write_text(text, encoding="utf-8")
 
 
 def _made_by(member: Member) -> dict[str, object]:
@@ -82,11 +92,11 @@ def load_state(path: Path, member: Member) -> int:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], int]:
-    if not (path / "training.pt").is_file():
+    if not (path / TENSORS).is_file():
         raise Failure(f"load_previous_save_state {path} is not a state folder", "give a folder that ends in -state")
     try:
         state = torch.load(path / "training.pt", map_location="cpu", weights_only=True)
-        step = int(json.loads((path / "train_state.json").read_text())["current_step"])
+        step = int(json.loads((path / POSITION).read_text())["current_step"])
         assert {"made_by", "weights", "optimizer", "schedule", "scaler", "journal"} <= state.keys()
     except Exception as error:  # torch.load raises anything for a file that is not its own
         raise Failure(

@@ -58,6 +58,7 @@ class Member:
     scaler: torch.amp.GradScaler
     schedule: Schedule
     record: Record
+    first_step: int = 0  # done before, by the run that this one goes on from
     journal: Journal = field(default_factory=Journal)
 
     @property

@@ -36,6 +36,7 @@ class Step:
     total_steps: int
     loss: float | None = None
     message: str = ""
+    notice: bool = False
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ class Step:
     total_steps: int
     loss: float | None = None
     message: str = ""
+    notice: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,13 +178,13 @@ def test_an_interruption_ends_the_sweep_cleanly(tmp_path: Path) -> None:
 
 
 def test_finished_runs_are_not_repeated(tmp_path: Path) -> None:
-    """A second sweep in the folder trains only what failed or is new, and shows the rest as done before."""
+    """A second sweep trains only what is new, and what failed again in its folder; the rest is done before."""
     Scene(does={16: ValueError("once")}).run(tmp_path, 8, 16)
     scene = Scene()
     done = scene.run(tmp_path, 32, 8, 16)
     assert [config.net_dim for config in scene.trained] == [32, 16]
     assert [outcome.reused for outcome in done.outcomes] == [False, True, False]
-    assert [outcome.folder.name for outcome in done.outcomes] == ["run3", "run1", "run4"]
+    assert [outcome.folder.name for outcome in done.outcomes] == ["run3", "run1", "run2"]
     assert done.outcomes[1].metrics == {"loss": 0.25, "val_loss": 0.125}
     assert done.outcomes[1].lora == tmp_path / "run1/lora.safetensors"
     assert "end net_dim=8 FINISHED reused" in scene.seen

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lora_lab.config import PARAMETERS, TrainConfig, check
-from lora_lab.sweep.identity import INPUTS, UNDECIDING, Digests, identity
+from lora_lab.config import PARAMETERS, UNDECIDING, TrainConfig, check
+from lora_lab.sweep.identity import INPUTS, Digests, identity
 
 BASE = {"base_model": "/m", "img_folder": "/d", "output_folder": "/o"}
 CONTENT = {"base_model": "aa", "img_folder": "bb"}
@@ -28,7 +28,10 @@ def test_the_lists_name_real_parameters() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"net_dim": 4}, {"unet_lr": 1e-3}, {"test_seed": 2}, {"flip_aug": True}, {"save_precision": "bf16"}],
+    [
+        *({"net_dim": 4}, {"unet_lr": 1e-3}, {"test_seed": 2}, {"flip_aug": True}, {"save_precision": "bf16"}),
+        {"cache_latents": False},  # then every use of a picture has a latent sample of its own
+    ],
 )
 def test_what_decides_the_result_changes_the_identity(values: dict[str, object]) -> None:
     """A run with another rank, rate, seed or saved precision is another run."""
@@ -37,7 +40,13 @@ def test_what_decides_the_result_changes_the_identity(values: dict[str, object])
 
 @pytest.mark.parametrize(
     "values",
-    [{"output_folder": "/p"}, {"num_workers": 2}, {"save_every_n_steps": 5}, {"cache_latents": False}, {"net_dim": 32}],
+    [
+        {"output_folder": "/p"},
+        {"num_workers": 2},
+        {"save_every_n_steps": 5},
+        {"cache_latents_to_disk": True},
+        {"net_dim": 32},
+    ],
 )
 def test_what_decides_nothing_does_not(values: dict[str, object]) -> None:
     """Places, workers, saving, caching, and a default written out leave the identity as it is."""

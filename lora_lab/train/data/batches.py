@@ -7,7 +7,7 @@ the number it stopped at.
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -76,6 +76,27 @@ class PackBatch:
     items: list[list[str]]
     original_sizes: Tensor
     crops: Tensor
+
+    def of(self, places: Sequence[int]) -> "PackBatch":
+        """The batch of some of the adapters, in the order of `places`."""
+        count = len(self.token_ids)
+        if list(places) == list(range(count)):
+            return self
+
+        def chosen(tensor: Tensor) -> Tensor:
+            return tensor.unflatten(0, (count, -1))[list(places)].flatten(0, 1)
+
+        return replace(
+            self,
+            latents=None if self.latents is None else chosen(self.latents),
+            pixels=None if self.pixels is None else chosen(self.pixels),
+            token_ids=[self.token_ids[place] for place in places],
+            weights=chosen(self.weights),
+            captions=[self.captions[place] for place in places],
+            items=[self.items[place] for place in places],
+            original_sizes=chosen(self.original_sizes),
+            crops=chosen(self.crops),
+        )
 
 
 class _Use(NamedTuple):

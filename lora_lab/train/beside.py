@@ -1,0 +1,95 @@
+"""What happens beside training: files and pictures that are due, states to go on from, and how each member ends."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lora_lab.failure import Failure, Stopped
+from lora_lab.tracking.events import RunEnded
+from lora_lab.train import unfinished
+from lora_lab.train.loop import Diverged
+from lora_lab.train.save import Saver
+from lora_lab.train.step import Member
+from lora_lab.train.stop import Stop
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run leaves: its LoRA file, last metrics, optimizer steps and seconds."""
+
+    lora: Path
+    metrics: Mapping[str, float]
+    steps: int
+    seconds: float
+
+
+@dataclass
+class Beside:
+    """The loop's hook. `ended` has, by the members' keys, what has become of those that are over."""
+
+    saver: Saver
+    keeper: unfinished.Keeper
+    stop: Stop
+    tell: Callable[[str], None]
+    began: float = field(default_factory=time.time)
+    ended: dict[int, RunResult | Failure] = field(default_factory=dict)
+    _told: bool = False
+
+    def due(self, member: Member, step: int, epoch: int) -> bool:
+        """Whether files or pictures are due."""
+        return self.saver.due(member, step, epoch)
+
+    def __call__(self, member: Member, step: int, epoch: int) -> None:
+        """Save and draw what is due."""
+        self.saver(member, step, epoch)
+
+    def finished(self, member: Member) -> None:
+        """Write the LoRA; what was kept for a crash goes."""
+        lora = self.saver.final(member)
+        unfinished.forget(member)
+        member.record(RunEnded(status="FINISHED"))
+        seconds = time.time() - self.began
+        self.ended[member.key] = RunResult(lora, dict(member.journal.latest), member.plan.total_steps, seconds)
+
+    def failed(self, member: Member, failure: Failure) -> None:
+        """Tell how a member ended, and what there is to go on from."""
+        remedy = failure.remedy
+        path = unfinished.path_of(member)
+        if isinstance(failure, Diverged):
+            kept = unfinished.keep(member)
+            if kept is not None:
+                remedy += f"; the last good state is {kept}: load_previous_save_state goes on from it"
+        elif path.is_dir():
+            remedy += "; the same command then goes on from the last state"
+        said = Failure(failure.what, remedy)
+        member.record(RunEnded(status="FAILED", message=str(said)))
+        self.ended[member.key] = said
+        if len(self.keeper.decides) > 1:
+            self.tell(f"{member.folder.name} leaves the pack: {said}")
+
+    def state_due(self, boundary: bool) -> bool:
+        """Whether an automatic state is due, or an end was asked for."""
+        return bool(self.stop.number) or self.keeper.due(boundary)
+
+    def keep_state(self, members: Sequence[Member], step: int, epoch: int) -> None:
+        """Write the automatic states of members that have steps to go. Raises Stopped if an end was asked for.
+
+        Where the disk takes no state, training goes on all the same, and a line says so once.
+        """
+        if not members:
+            return
+        reason = ""
+        for member in members:
+            try:
+                self.keeper.write(member, step, epoch)
+            except OSError as error:  # noqa: PERF203 (few members)
+                reason = error.strerror or str(error)
+                self.keeper.put_off()
+        if self.stop.number:
+            after = f"stopped after step {step} of {members[0].plan.total_steps}"
+            end = f"its state cannot be written: {reason}" if reason else "the same command goes on from there"
+            raise Stopped(f"{after}; {end}", self.stop.number)
+        if reason and not self._told:
+            self._told = True
+            self.tell(f"no state to go on from after a crash can be written: {reason}")

@@ -1,0 +1,42 @@
+"""Ctrl-C and SIGTERM while training: once asks for an end after the step, twice ends at once."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+
+@dataclass
+class Stop:
+    """Whether somebody asked for an end: the number of the signal, else 0."""
+
+    number: int = 0
+
+
+@contextmanager
+def listening(tell: Callable[[str], None]) -> Iterator[Stop]:
+    """Within, the first signal only notes the wish and tells so; the second raises KeyboardInterrupt.
+
+    A signal that the process ignores (nohup) stays ignored. Outside the main thread nothing can be listened to.
+    """
+    stop = Stop()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if stop.number:
+            raise KeyboardInterrupt
+        stop.number = number
+        tell("stopping after this step; once more ends at once")
+
+    wanted = [signal.SIGINT, signal.SIGTERM] if threading.current_thread() is threading.main_thread() else []
+    before = {number: signal.getsignal(number) for number in wanted}
+    for number, handler in before.items():
+        if handler not in (signal.SIG_IGN, None):
+            signal.signal(number, note)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
