@@ -10,9 +10,14 @@ import click
 from lora_lab.failure import Failure
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lora_lab.cli.live import Lines
     from lora_lab.config import TrainConfig
     from lora_lab.lint import LintResult
-    from lora_lab.sweep.execute import Train
+    from lora_lab.sweep.roles import Job, Train
+    from lora_lab.tracking.events import Event
+    from lora_lab.tracking.recorder import Recorder, Tracker
 
 LOGS = "lora-lab-logs"
 """Below the output folder: what each run told while it trained."""
@@ -32,8 +37,9 @@ def command(
     CONFIG is JSON, TOML or YAML in lora_lab's keys, or a config of kohya's GUI, sd-scripts (TOML or a command line) or
     LoRA Easy Training Scripts; relative paths start from its folder.
 
-    The config is linted first; errors end it before anything is loaded. Exit codes: 0 trained, 1 lint errors, 2 cannot
-    run or failed.
+    The config is linted first; errors end it before anything is loaded. A run that was interrupted goes on where it
+    stopped when the same command is given again. Exit codes: 0 trained, 1 lint errors, 2 cannot run or failed, 130
+    interrupted.
     """
     ready = _linted(config, output_folder, dialect)
     if ready is None:
@@ -62,7 +68,7 @@ def _linted(path: Path, output_folder: Path | None, dialect: str | None) -> "Tra
         return None
     config = with_absolute_paths(result.config, document.folder)
     if output_folder is not None:
-        config = config.model_copy(update={"output_folder": str(output_folder.absolute())})
+        config = config.model_copy(update={"output_folder": str(output_folder.absolute()), "multi_run_folder": None})
     return config
 
 
@@ -92,30 +98,104 @@ def _save_json(config: "TrainConfig") -> None:
 
 def _train(config: "TrainConfig", tracking_uri: str | None, *, tracking: bool) -> int:
     from lora_lab.cli.live import make_watch
-    from lora_lab.cli.table import duration
-    from lora_lab.sweep.execute import Job
     from lora_lab.sweep.plan import PlannedRun
-    from lora_lab.tracking.recorder import open_recorder
+    from lora_lab.sweep.roles import Job
+    from lora_lab.tracking.recorder import Tracker
     from lora_lab.tracking.target import choose_target
 
     click.echo("starting the trainer ...")
     train = built_in_trainer()
-    name = config.change_output_name or "last"
-    folder = Path(config.output_folder)
-    target = choose_target(tracking_uri) if tracking else None
+    run = PlannedRun(0, config.change_output_name or "last", {}, {})
     watch = make_watch(1)
-    job = Job(PlannedRun(0, name, {}, {}), config, "", ())
-    logs = folder / LOGS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    recorder = open_recorder(target, "train", None, logs, watch.warn)
+    tracker = Tracker(choose_target(tracking_uri) if tracking else None, "train", watch.warn)
     try:
-        watch.started(job, folder)
-        result = train(config, folder=folder, record=recorder, progress=lambda step: watch.progressed(job, step))
+        if config.multi_run_folder:
+            return _train_numbered(Job(run, config, _identity(config)), train, tracker, watch)
+        return _train_here(Job(run, config, ""), train, tracker, watch)
     finally:
         watch.close()
-        recorder.close()
-    figures = ", ".join(f"{key} {result.metrics[key]:.5g}" for key in ("val_loss", "loss") if key in result.metrics)
-    click.echo(f"trained {result.steps} steps in {duration(result.seconds)}: {figures}\n{result.lora}")
+        tracker.close()
+
+
+def _train_here(job: "Job", train: "Train", tracker: "Tracker", watch: "Lines") -> int:
+    """Train into the output folder, with what the run tells below `LOGS`."""
+    folder = Path(job.config.output_folder)
+    log = _Log(folder / LOGS, job.run.name, tracker)
+    watch.started(job, folder)
+    try:
+        result = train(job.config, folder=folder, record=log, progress=lambda step: watch.progressed(job, step))
+    finally:
+        watch.close()
+        log.close()
+    _show_result(result.lora, result.metrics, result.steps, result.seconds)
     return 0
+
+
+def _train_numbered(job: "Job", train: "Train", tracker: "Tracker", watch: "Lines") -> int:
+    """Train into the next free `run1`, `run2`, ... of `multi_run_folder`, or where an attempt at this run stopped."""
+    from lora_lab.sweep.attempt import Attempt
+    from lora_lab.sweep.roles import Surroundings
+    from lora_lab.sweep.run_folder import place_of
+
+    folder = place_of(job.identity, Path(str(job.config.multi_run_folder)))
+    outcome = Attempt(job, "train", folder, Surroundings(train, tracker.recorder, watch)).run()
+    watch.close()
+    if outcome.status == "KILLED":
+        return 130
+    if outcome.lora is None:
+        raise Failure(outcome.reason)
+    _show_result(outcome.lora, outcome.metrics, outcome.steps, outcome.seconds)
+    return 0
+
+
+def _identity(config: "TrainConfig") -> str:
+    from lora_lab.sweep.identity import Digests, identity
+
+    try:
+        return identity(config, Digests(Path()).of(config))
+    except OSError as error:
+        raise Failure(f"cannot read {error.filename}: {error.strerror}", "mend its rights, or name another") from error
+
+
+def _show_result(lora: Path, metrics: "Mapping[str, float]", steps: int, seconds: float) -> None:
+    from lora_lab.cli.table import duration
+
+    figures = ", ".join(f"{key} {metrics[key]:.5g}" for key in ("val_loss", "loss") if key in metrics)
+    click.echo(f"trained {steps} steps in {duration(seconds)}: {figures}\n{lora}")
+
+
+class _Log:
+    """A `Record` that opens the run's log when the run says what it is: one that was interrupted goes on in its log."""
+
+    def __init__(self, logs: Path, name: str, tracker: "Tracker") -> None:
+        self._logs = logs
+        self._name = name
+        self._tracker = tracker
+        self._recorder: Recorder | None = None
+
+    def __call__(self, event: "Event") -> None:
+        """Keep the event; what comes before a run's start (its failure) has no run to belong to."""
+        from lora_lab.tracking.events import DECIDES, RunStarted
+
+        if self._recorder is None and isinstance(event, RunStarted):
+            self._recorder = self._tracker.recorder(self._place(event.tags.get(DECIDES, "")))
+        if self._recorder is not None:
+            self._recorder(event)
+
+    def close(self) -> None:
+        """Close the log, if there is one."""
+        if self._recorder is not None:
+            self._recorder.close()
+
+    def _place(self, decides: str) -> Path:
+        from lora_lab.tracking.spool import can_go_on
+
+        new = f"{self._name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        before = sorted(self._logs.iterdir(), reverse=True) if self._logs.is_dir() else []
+        for folder in before:
+            if len(folder.name) == len(new) and folder.name.startswith(f"{self._name}-"):
+                return folder if can_go_on(folder, decides) else self._logs / new
+        return self._logs / new
 
 
 def built_in_trainer() -> "Train":
