@@ -145,10 +145,11 @@ def resume_is_no_lora(view: View) -> Iterator[Hit]:
     a.safetensors: safetensors {"lora_unet_a.lora_down.weight": {"shape": [8, 4]}}
     ```
     """
-    header = view.disk.model(view.disk.resolve(view.config.lora_model_for_resume or ""))
+    name = view.config.lora_model_for_resume
+    header = view.disk.model(view.disk.resolve(name)) if name else None  # "" is the config's own folder
     if header and not (header.lora and header.lora.ranks):
         what = f"has no lora_down tensors, but {header.example}" if header.example else "has no tensors"
-        yield Hit(f"{view.config.lora_model_for_resume} {what}", (_KEY,), "name a LoRA that kohya's or this tool wrote")
+        yield Hit(f"{name} {what}", (_KEY,), "name a LoRA that kohya's or this tool wrote")
 
 
 def _lora(view: View) -> LoraFacts | None:
