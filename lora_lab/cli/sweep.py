@@ -59,9 +59,10 @@ def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
     """Plan, lint, train and compare the runs of a grid file; return the exit code. Raises `Failure`."""
     from lora_lab.document.yaml_text import read_yaml
     from lora_lab.lint import Disk
-    from lora_lab.sweep.grid import can_name_a_folder, read_grid
+    from lora_lab.sweep.grid import can_name_a_folder
     from lora_lab.sweep.judge import judge
     from lora_lab.sweep.plan import make_plan, read_base
+    from lora_lab.sweep.read_grid import read_grid
 
     options = options or SweepOptions()
     if options.name is not None and not can_name_a_folder(options.name):

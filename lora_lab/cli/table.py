@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lora_lab.sweep.execute import Outcome
-from lora_lab.sweep.grid import Metric
-from lora_lab.sweep.plan import label
+from lora_lab.sweep.grid import Metric, label
 
 STATUS_WORDS = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted"}
 

@@ -1,40 +1,48 @@
 """A grid and a base config become a plan: every run with its name and values, in order, as plain values."""
 
 import itertools
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lora_lab.config import PARAMETERS, resolve_path
 from lora_lab.document.trainable import read_trainable, reading, trainable_values
 from lora_lab.failure import Failure
-from lora_lab.sweep.grid import Axis, Grid, Metric, same
+from lora_lab.sweep.grid import SEED, Axis, Grid, Metric
+from lora_lab.sweep.points import points
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """One point of the grid: `index` counts from 0, `axes` are the varied values only, `shared` those of all runs."""
+    """One point of the grid: `index` counts from 0, `axes` are the varied values only, `shared` those of all runs.
+
+    `derived` are the values that follow from the others.
+    """
 
     index: int
     name: str
     axes: Mapping[str, object]
     shared: Mapping[str, object] = field(repr=False)
+    derived: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def values(self) -> dict[str, object]:
         """Return every value given for the run, paths absolute."""
-        return {**self.shared, **self.axes}
+        return {**self.shared, **self.axes, **self.derived}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a sweep is going to train. `axes` names the varied parameters, the fastest last."""
+    """Everything that a sweep is going to train. `axes` names the varied parameters, the fastest last.
+
+    `left_out` counts the points that `max_runs` cuts off.
+    """
 
     name: str
     metric: Metric
     axes: tuple[str, ...]
     runs: tuple[PlannedRun, ...]
+    left_out: int = 0
 
 
 def read_base(grid: Grid, say: Callable[[str], None] = lambda line: None) -> dict[str, object]:
@@ -69,55 +77,34 @@ def _absolute(key: str, value: object, folder: Path) -> object:
 def make_plan(grid: Grid, base: Mapping[str, object]) -> Plan:
     """Return every point of the grid that is not excluded, on top of `base`; the last axis turns fastest.
 
-    Raises `Failure` where nothing is left to train.
+    Raises `Failure` where nothing is left to train, or an expression has no value.
     """
-    varied = [axis for axis in grid.axes if len(axis.values) > 1]
-    set_values = {axis.name: axis.values[0] for axis in grid.axes if len(axis.values) == 1}
+    fixed = [axis for axis in grid.axes if len(axis.choices) == 1 and axis.when is None]
+    varied = [_with_absolute_paths(axis, grid.folder) for axis in grid.axes if axis not in fixed]
+    set_values = {name: value for axis in fixed for name, value in axis.choices[0].values.items()}
+    if len(grid.seeds) == 1:
+        set_values[SEED] = grid.seeds[0]
     shared = {**base, **absolute(set_values, grid.folder)}
-    values = [[_absolute(axis.name, value, grid.folder) for value in axis.values] for axis in varied]
-    labels = [[f"{axis.name}={label}" for label in axis_labels(axis)] for axis in varied]
-    names = tuple(axis.name for axis in varied)
+    included = tuple(absolute(point, grid.folder) for point in grid.include)
+    found = points(replace(grid, include=included), varied, shared)
     runs = tuple(
-        PlannedRun(
-            index,
-            " ".join(labels[axis][at] for axis, at in enumerate(point)) or grid.name,
-            {name: values[axis][at] for axis, (name, at) in enumerate(zip(names, point, strict=True))},
-            shared,
-        )
-        for index, point in enumerate(_points(grid, varied))
+        PlannedRun(index, " ".join(point.labels) or grid.name, point.axes, shared, point.derived)
+        for index, point in enumerate(itertools.islice(found, grid.max_runs))
     )
     if not runs:
         raise Failure("the grid excludes every one of its points", "take something out of exclude")
-    return Plan(grid.name, grid.metric, names, runs)
+    return Plan(grid.name, grid.metric, _axis_names(grid, varied), runs, sum(1 for _ in found))
 
 
-def _points(grid: Grid, varied: Sequence[Axis]) -> Iterator[tuple[int, ...]]:
-    """Yield the points as positions on the axes, without the excluded ones."""
-    excluded = [_positions(pattern, varied) for pattern in grid.exclude]
-    for point in itertools.product(*(range(len(axis.values)) for axis in varied)):
-        if not any(all(point[axis] == at for axis, at in pattern) for pattern in excluded):
-            yield point
+def _with_absolute_paths(axis: Axis, folder: Path) -> Axis:
+    choices = (replace(choice, values=absolute(choice.values, folder)) for choice in axis.choices)
+    return replace(axis, choices=tuple(choices))
 
 
-def _positions(pattern: Mapping[str, object], varied: Sequence[Axis]) -> tuple[tuple[int, int], ...]:
-    """Return an exclusion as pairs of axis and position; a parameter with one value is met by every point."""
-    return tuple(
-        (number, next(at for at, value in enumerate(axis.values) if same(value, pattern[axis.name])))
-        for number, axis in enumerate(varied)
-        if axis.name in pattern
-    )
-
-
-def axis_labels(axis: Axis) -> list[str]:
-    """Return a short text for each value of an axis: of a path its last part, as long as that tells them apart."""
-    full = [label(value) for value in axis.values]
-    parameter = PARAMETERS.get(axis.name)
-    if parameter is None or parameter.path_kind is None:
-        return full
-    short = [text.replace("\\", "/").rstrip("/").rpartition("/")[2] for text in full]
-    return short if len(set(short)) == len(short) and all(short) else full
-
-
-def label(value: object) -> str:
-    """Return a value as a person writes it: texts bare, everything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _axis_names(grid: Grid, varied: list[Axis]) -> tuple[str, ...]:
+    """Return the parameters that differ from run to run, in the order of the file, the seed last."""
+    names = [name for axis in varied for name in axis.names]
+    names += [name for point in grid.include for name in point]
+    if len(grid.seeds) > 1:
+        names.append(SEED)
+    return tuple(dict.fromkeys(names))

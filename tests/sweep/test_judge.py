@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lora_lab.lint import Disk, lint_values
-from lora_lab.sweep.grid import Axis, Grid, Metric
+from lora_lab.sweep.grid import Grid, axis
 from lora_lab.sweep.judge import judge
 from lora_lab.sweep.plan import make_plan
 
@@ -11,8 +11,8 @@ from lora_lab.sweep.plan import make_plan
 def test_findings_are_those_of_each_run_grouped(tmp_path: Path) -> None:
     """Each run has what lint says of its values; a finding that runs share stands once with their numbers."""
     base = {"base_model": str(tmp_path / "none"), "img_folder": str(tmp_path / "none"), "output_folder": "o"}
-    axes = (Axis("net_dim", (8, 16)), Axis("clip_skip", (1, 99)))
-    plan = make_plan(Grid("g", {}, tmp_path, Metric(), axes, ()), base)
+    axes = (axis("net_dim", (8, 16)), axis("clip_skip", (1, 99)))
+    plan = make_plan(Grid(name="g", base={}, folder=tmp_path, axes=axes), base)
     judged = judge(plan, tmp_path, Disk(tmp_path))
     assert len(judged.configs) == len(judged.findings) == 4
     for run, config, findings in zip(plan.runs, judged.configs, judged.findings, strict=True):
@@ -32,7 +32,7 @@ def test_findings_are_those_of_each_run_grouped(tmp_path: Path) -> None:
 def test_one_rule_in_many_words_is_one_group(tmp_path: Path) -> None:
     """A rule that names each run's value is said once, with the number of its wordings."""
     base = {"base_model": "b", "img_folder": "d", "output_folder": "o"}
-    plan = make_plan(Grid("g", {}, tmp_path, Metric(), (Axis("clip_skip", (1, 98, 99)),), ()), base)
+    plan = make_plan(Grid(name="g", base={}, folder=tmp_path, axes=(axis("clip_skip", (1, 98, 99)),)), base)
     (group,) = [group for group in judge(plan, tmp_path, None).groups if group.finding.code == "LL004"]
     assert (group.runs, group.wordings) == ((1, 2), 2)
     assert "98" in group.finding.message
