@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,50 +33,40 @@ class SweepOptions:
     tracking: bool = True
     name: str | None = None
     dry_run: bool = False
+    base: Path | None = None
     train: "Train | None" = None
 
 
 @click.command(short_help="Train every run of a grid and compare them.")
 @click.argument("grid", type=click.Path(path_type=Path))
+@click.option("--base", type=click.Path(path_type=Path), help="The base config, in place of the grid file's own.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and what lint says of it; train nothing.")
 @click.option("--output-folder", type=click.Path(path_type=Path), help="Write the runs to DIR/NAME/run1, run2, ...")
 @click.option("--tracking-uri", metavar="URI", help="An MLflow server or database; ./lora-lab-runs/mlflow.db without.")
 @click.option("--no-tracking", is_flag=True, help="Do not log to MLflow; the runs' folders hold everything.")
 @click.option("--name", help="Call the sweep NAME, not what the grid file says.")
-def command(
-    grid: Path, dry_run: bool, output_folder: Path | None, tracking_uri: str | None, no_tracking: bool, name: str | None
-) -> int:
-    """Train every run of the grid file GRID one after another.
+def command(grid: Path, no_tracking: bool, **options: Any) -> int:
+    """Train every run of GRID one after another: a grid file, or a folder of configs, each of them a run.
 
     Every run is linted before the first one starts. A run that fails does not end the sweep; a run that is finished
     already is not trained again. Exit codes: 0 all runs finished, 1 lint errors or failed runs, 2 cannot run.
     """
-    options = SweepOptions(output_folder, tracking_uri, not no_tracking, name, dry_run)
-    return run_sweep(grid, options)
+    return run_sweep(grid, SweepOptions(tracking=not no_tracking, **options))
 
 
 def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
     """Plan, lint, train and compare the runs of a grid file; return the exit code. Raises `Failure`."""
-    from lora_lab.document.yaml_text import read_yaml
     from lora_lab.lint import Disk
     from lora_lab.sweep.grid import can_name_a_folder
     from lora_lab.sweep.judge import judge
-    from lora_lab.sweep.plan import make_plan, read_base
-    from lora_lab.sweep.read_grid import read_grid
 
     options = options or SweepOptions()
     if options.name is not None and not can_name_a_folder(options.name):
         raise Failure(f"{options.name!r} cannot name a sweep", "its runs go to a folder of that name")
-    document = read_yaml(grid_path)
-    read = read_grid(document)
-    if read.grid is None:
-        show_problems(document, read.problems)
+    planned = _planned_folder(grid_path, options) if grid_path.is_dir() else _planned_grid(grid_path, options)
+    if planned is None:
         return 2
-    grid = replace(read.grid, name=options.name) if options.name else read.grid
-    base = read_base(grid, lambda line: click.echo(line, err=True))
-    if options.output_folder is not None:
-        base = {**base, "output_folder": str(options.output_folder.absolute()), "multi_run_folder": None}
-    plan = make_plan(grid, base)
+    grid, plan = planned
     show_plan(plan)
     judged = judge(plan, grid.folder, Disk(grid.folder))
     show_findings(judged.groups, len(plan.runs))
@@ -86,6 +76,56 @@ def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
     if options.dry_run:
         return 0
     return _train_all(judged, grid, grid_path, options)
+
+
+def _planned_grid(path: Path, options: SweepOptions) -> "tuple[Grid, Plan] | None":
+    """Return the plan of a grid file; None where the file has problems, which are shown. Raises `Failure`."""
+    from lora_lab.document.yaml_text import read_yaml
+    from lora_lab.sweep.plan import make_plan, read_base
+    from lora_lab.sweep.read_grid import read_grid
+
+    document = read_yaml(path)
+    read = read_grid(document, str(options.base.absolute()) if options.base else None)
+    if read.grid is None:
+        show_problems(document, read.problems)
+        return None
+    grid = replace(read.grid, name=options.name) if options.name else read.grid
+    if grid.method == "bayes" or grid.early_terminate or grid.max_hours:
+        raise Failure(
+            "method bayes, early_terminate and max_hours are not built yet", "leave them out of the grid file"
+        )
+    base = read_base(grid, _say)
+    return grid, make_plan(grid, {**base, **_elsewhere(options)})
+
+
+def _planned_folder(path: Path, options: SweepOptions) -> "tuple[Grid, Plan]":
+    """Return the plan of a folder of configs. Raises `Failure`."""
+    from lora_lab.cli.sources import may_be_config, sources
+    from lora_lab.sweep.config_folder import plan_of_configs
+    from lora_lab.sweep.grid import Grid
+
+    if options.base is not None:
+        raise Failure("--base goes with a grid file", f"{path} is a folder of configs, each complete in itself")
+    failures: list[str] = []
+    paths = [one.path for one in sources([str(path)], failures) if one.path is not None and may_be_config(one)]
+    if not paths:
+        raise Failure(f"no configs in {path}", "name a grid file, or a folder of configs")
+    name = options.name or path.resolve().name
+    plan = plan_of_configs(name, paths, _say)
+    elsewhere = _elsewhere(options)
+    plan = replace(plan, runs=tuple(replace(run, shared={**run.shared, **elsewhere}) for run in plan.runs))
+    return Grid(name=name, base={}, folder=path), plan
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _elsewhere(options: SweepOptions) -> dict[str, object]:
+    """Return what --output-folder sets in every run."""
+    if options.output_folder is None:
+        return {}
+    return {"output_folder": str(options.output_folder.absolute()), "multi_run_folder": None}
 
 
 def _train_all(judged: "JudgedPlan", grid: "Grid", grid_path: Path, options: SweepOptions) -> int:
@@ -146,7 +186,8 @@ def _recorded(jobs: Sequence["Job"], sweep: _Sweep, tracker: "Tracker", watch: "
     }
     try:
         parent(RunStarted(name=plan.name, params={}, tags=tags, note=f"{len(plan.runs)} runs, being trained"))
-        parent(Artifact(path=sweep.grid_path.absolute()))
+        if sweep.grid_path.is_file():
+            parent(Artifact(path=sweep.grid_path.absolute()))
         around = Surroundings(
             sweep.train, lambda folder: tracker.recorder(folder, sweep.folder), _CatchingUp(watch, tracker)
         )
@@ -221,7 +262,8 @@ def show_problems(document: "YamlDocument", problems: Sequence["ParseProblem"]) 
 def show_plan(plan: "Plan") -> None:
     """Print the runs that are planned."""
     axes = f" over {', '.join(plan.axes)}" if plan.axes else ""
-    click.echo(f"{plan.name}: {len(plan.runs)} run{'s' if len(plan.runs) != 1 else ''}{axes}")
+    cut = f"; max_runs leaves {plan.left_out:,} more points out" if plan.left_out else ""
+    click.echo(f"{plan.name}: {len(plan.runs):,} run{'s' if len(plan.runs) != 1 else ''}{axes}{cut}")
     for run in plan.runs[:MOST_SHOWN]:
         click.echo(f"  {run.index + 1:>3}  {run.name}")
     if len(plan.runs) > MOST_SHOWN:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from lora_lab.config import PARAMETERS
+
 LONGEST: Final = 500
 """Characters of an expression."""
 
@@ -98,6 +100,15 @@ def parse_expression(text: str) -> Expression:
             _allowed(node)
     names = {node.id for node in nodes if isinstance(node, ast.Name) and id(node) not in called}
     return Expression(text.strip(), frozenset(names - set(_WORDS)), tree)
+
+
+def is_calculated(text: str) -> bool:
+    """Return whether a bare text is meant as an expression: it speaks of something, and is no single word or number."""
+    try:
+        tree = ast.parse(text[:LONGEST].strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return isinstance(tree, (ast.BinOp, ast.Call, ast.IfExp)) or (isinstance(tree, ast.Name) and tree.id in PARAMETERS)
 
 
 def _allowed(node: ast.expr) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from lora_lab.config import PARAMETERS
 from lora_lab.document.yaml_text import Place
 from lora_lab.sweep.distribution import BELL, DISTRIBUTIONS, Distribution, bounds_in_values
-from lora_lab.sweep.expression import Expression, same
+from lora_lab.sweep.expression import Expression, is_calculated, same
 from lora_lab.sweep.grid import Axis, Choice, Derived, axis, choice
 from lora_lab.sweep.notes import Notes, meant
 
@@ -54,16 +54,10 @@ class AxesReader:
             self._described(name, given, place)
         elif isinstance(given, list):
             self._append(name, self._listed(name, given, place))
-        elif isinstance(given, str) and (expression := self._formula(name, given)):
-            self.derived.append(Derived(name, expression))
+        elif isinstance(given, str) and PARAMETERS[name].kind in (int, float) and is_calculated(given):
+            self._expression(name, given, place, None)
         else:
             self._notes.at(place, f"write {name}: [{given}] for one value, or list several")
-
-    def _formula(self, name: str, text: str) -> Expression | None:
-        """Return the expression that a bare text is, if it speaks of a parameter: `alpha: net_dim / 2`."""
-        silent = Notes(self._notes._document)
-        expression = silent.expression(text, ())
-        return expression if expression is not None and expression.names else None
 
     def _described(self, name: str, given: Mapping[str, object], place: Place) -> None:
         """Read `{values: […]}`, `{min, max, distribution}`, `{expression: …}`, each with or without `when`."""
@@ -103,7 +97,8 @@ class AxesReader:
         if when is not None:
             self._notes.at_key((*place, "when"), "an expression says itself when: a if b else c")
             return
-        expression = self._notes.expression(text, (*place, "expression"))
+        inside: Place = place if isinstance(self._values["parameters"][name], str) else (*place, "expression")
+        expression = self._notes.expression(text, inside)
         if expression is not None:
             self.derived.append(Derived(name, expression))
 
