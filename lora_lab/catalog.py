@@ -49,6 +49,7 @@ def _rules(_: str) -> str:
             "name": rule.name,
             "severity": rule.severity,
             "keys": list(rule.reads),
+            "targets": list(rule.targets),
             "source": rule.source,
             "page": inspect.cleandoc(rule.page),
         }

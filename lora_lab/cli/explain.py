@@ -47,7 +47,7 @@ def command(word: str | None, form: str, lang: str) -> None:
         click.echo(language.word("The pages of rules are in English."), err=True)
     page = inspect.cleandoc(rule.page)
     if form == "json":
-        known_parts = ("code", "name", "severity", "reads", "source")
+        known_parts = ("code", "name", "severity", "reads", "source", "targets")
         data = {part: getattr(rule, part) for part in known_parts} | {"page": page}
         click.echo(json.dumps(data, indent=2, ensure_ascii=False))
         return
@@ -150,9 +150,13 @@ def _page(english: "Parameter", width: int, language: _Language) -> Iterator[str
 
 def _rule_page(rule: Any, page: str) -> Iterator[str]:
     """Yield the lines of one rule's page: as its author laid them out, headings marked."""
-    from lora_lab.lint.rule import HEADINGS
+    from lora_lab.lint.rule import HEADINGS, TARGETS
 
     yield _heading(f"{rule.code} {rule.name}") + f"  {rule.severity}"
+    if rule.targets != TARGETS:
+        only = " and ".join(rule.targets)
+        how = "" if "lora_lab" in rule.targets else f": `lora-lab lint --target {rule.targets[0]}`"
+        yield f"true of {only} only{how}"
     yield ""
     for line in page.splitlines():
         yield click.style(line, bold=True) if line.rstrip(":") in HEADINGS else line

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lora_lab.lint.finding import Severity
     from lora_lab.lint.fixing import Fixed
     from lora_lab.lint.report import Judged
+    from lora_lab.lint.rule import Target
     from lora_lab.lint.settings import Settings
 
 _LOOKS: dict[str, dict[str, Any]] = {
@@ -29,6 +30,7 @@ _LOOKS: dict[str, dict[str, Any]] = {
     "gutter": {"fg": "bright_black"},
     "help": {"fg": "cyan"},
 }
+_TARGETS = ("lora_lab", "sd-scripts", "easy")
 _FORMS = ("text", "json", "github", "gitlab", "sarif", "junit")
 
 
@@ -49,6 +51,7 @@ class Options:
     statistics: bool
     output_file: Path | None
     skip_others: bool
+    target: "Target | None"
 
 
 @dataclass
@@ -80,6 +83,7 @@ class Session:
 @click.option("--no-disk", is_flag=True, help="Judge the text alone: do not look for models, folders or captions.")
 @click.option("--skip-others", is_flag=True, help="Pass over files that are no training configs, as in a folder.")
 @click.option("--dialect", metavar="NAME", help="Whose keys the files have, where the keys do not tell: see above.")
+@click.option("--target", type=click.Choice(_TARGETS), help="The trainer that will read the files; ours if not said.")
 @click.option("--isolated", is_flag=True, help="Read no settings from pyproject.toml or lora-lab.toml.")
 def command(files: tuple[str, ...], **options: Any) -> None:
     """Find what would waste a training run.
@@ -88,8 +92,12 @@ def command(files: tuple[str, ...], **options: Any) -> None:
     GUI, sd-scripts (--config_file, --dataset_config, a command line), LoRA Easy Training Scripts. - reads one from the
     standard input; a folder is searched for configs, and what in it is none is passed over. --dialect is one of own,
     easy, easy-toml, kohya-gui, sd-scripts, sd-scripts-command, dataset, mixed. Settings (select, ignore, severity,
-    per-file-ignores) come from [tool.lora-lab] in a pyproject.toml or from a lora-lab.toml, in the config's folder or
+    target, per-file-ignores) come from [tool.lora-lab] in a pyproject.toml or from a lora-lab.toml, in the config's folder or
     above it.
+
+    A file is judged as a run of lora_lab. Say --target sd-scripts for one that kohya's scripts or GUI will read,
+    --target easy for LoRA Easy Training Scripts: what would stop or mislead those is found, and what only lora_lab
+    lacks is not.
 
     \b
     Exit code: 0 nothing but notes was found
@@ -184,7 +192,7 @@ def _settings(folder: Path, session: Session) -> "Settings":
     if folder not in session.settings:
         options = session.options
         settings = Settings() if options.isolated else settings_for(folder)
-        session.settings[folder] = settings.overridden(options.select, options.ignore, options.severity)
+        session.settings[folder] = settings.overridden(options.select, options.ignore, options.severity, options.target)
     return session.settings[folder]
 
 
@@ -194,7 +202,8 @@ def _findings(document: "Document", source: Source, settings: "Settings", sessio
 
     if not session.options.no_disk:
         session.disk = session.disk.moved_to(document.folder) if session.disk else Disk(document.folder)
-    found = lint_document(document, None if session.options.no_disk else session.disk).findings
+    disk = None if session.options.no_disk else session.disk
+    found = lint_document(document, disk, settings.target).findings
     wanted = settings.wanted(found, source.path)
     if document.origin is None or not any(finding.fix for finding in wanted):
         return wanted

@@ -4,7 +4,10 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from lora_lab.document.tree import Item
 
 ProblemKind = Literal["comment", "trailing-comma", "bom", "spelling", "syntax"]
 """How bad a departure from JSON is for the reader of this package.
@@ -83,7 +86,8 @@ class Origin:
     the other program takes for what its file leaves out. `family` is "sd", "sdxl" or "other" where the file tells the
     base model's family; `partial` says that a part of the run stands elsewhere. `form` is the text's
     format: "json", "toml", "yaml" or "command". `image_dirs` are the folders of pictures where the file names each by
-    itself, and none where one of them can't be known.
+    itself, and none where one of them can't be known. `items`
+    are the file's own keys and values as they stand in it, `program` is the script that a command line starts.
     """
 
     dialect: str
@@ -100,6 +104,8 @@ class Origin:
     partial: Part = ""
     form: str = "json"
     image_dirs: tuple[ImageDir, ...] = ()
+    items: tuple["Item", ...] = ()
+    program: str = ""
 
     @property
     def foreign(self) -> bool:

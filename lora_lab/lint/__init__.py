@@ -4,10 +4,11 @@ from lora_lab.lint.disk import Disk
 from lora_lab.lint.engine import LintResult, lint_document, lint_values
 from lora_lab.lint.finding import Edit, Finding, Fix, Severity
 from lora_lab.lint.register import RULES
-from lora_lab.lint.rule import Rule
+from lora_lab.lint.rule import TARGETS, Rule, Target
 
 __all__ = [
     "RULES",
+    "TARGETS",
     "Disk",
     "Edit",
     "Finding",
@@ -15,6 +16,7 @@ __all__ = [
     "LintResult",
     "Rule",
     "Severity",
+    "Target",
     "lint_document",
     "lint_values",
 ]

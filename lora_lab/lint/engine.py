@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lora_lab.config import PARAMETERS, TrainConfig, check, resolve_path
 from lora_lab.document import Document, Entry, Span, overlay
@@ -11,8 +12,11 @@ from lora_lab.lint.dialect import in_their_words, not_known
 from lora_lab.lint.disk import Disk
 from lora_lab.lint.finding import Finding, Severity
 from lora_lab.lint.register import RULES
-from lora_lab.lint.rule import Hit, Rule, View
+from lora_lab.lint.rule import Hit, Rule, Target, View
 from lora_lab.lint.suppression import split, suppressions
+
+if TYPE_CHECKING:
+    from lora_lab.lint.theirs import Theirs
 
 FORM = frozenset({"LL002", "LL003", "LL004", "LL005", "LL011"})
 """Findings about one value's form, which a rule that knows what was meant says better."""
@@ -22,6 +26,7 @@ OF_ANY_FILE = frozenset({"LL001", "LL007", "LL009"})
 
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 _RAW = frozenset(rule.code for rule in RULES if rule.sees == "raw")
+_THEIRS = frozenset(rule.code for rule in RULES if rule.sees == "theirs")
 _FIRST = tuple(rule for rule in RULES if rule.sees != "outcome")
 _LAST = tuple(rule for rule in RULES if rule.sees == "outcome")
 _NOWHERE = Span(0, 0, 1, 1)
@@ -37,9 +42,12 @@ class LintResult:
     usable: bool
 
 
-def lint_document(document: Document, disk: Disk | None) -> LintResult:
-    """Judge a config file. Without `disk` only its text is looked at, not even the file of `load_json_path`."""
-    result = _lint(document, disk)
+def lint_document(document: Document, disk: Disk | None, target: Target = "lora_lab") -> LintResult:
+    """Judge a config file for a trainer.
+
+    Without `disk` only its text is looked at, not even the file of `load_json_path`.
+    """
+    result = _lint(document, disk, target)
     return replace(result, findings=tuple(sorted(result.findings, key=_place)))
 
 
@@ -56,25 +64,40 @@ def lint_values(values: Mapping[str, object], folder: Path, disk: Disk | None) -
     return replace(result, findings=tuple(sorted(findings, key=_place)))
 
 
-def _lint(own: Document, disk: Disk | None) -> LintResult:
+def _lint(own: Document, disk: Disk | None, target: Target = "lora_lab") -> LintResult:
     """Run the rules over one document."""
     document, failure = _with_loaded(own, disk)
-    assumed = document.origin.defaults if document.origin else {}
+    theirs = None if target == "lora_lab" else _theirs(document, target)
+    assumed = document.origin.defaults if document.origin else theirs.defaults if theirs else {}
     checked = check({**assumed, **document.values})
     given = frozenset(key for key, entry in document.entries.items() if entry.value is not None)
-    view = View(checked.config, document.values, given, checked.problems, document, disk, failure)
+    view = View(
+        checked.config,
+        document.values,
+        given,
+        checked.problems,
+        document,
+        disk,
+        failure,
+        target=target,
+        theirs_view=theirs,
+    )
     unusable = checked.invalid | {problem.key for problem in checked.problems if problem.kind == "missing"}
     unusable |= not_known(document.origin)
     found: list[Finding] = []
     seen = _seen_folders(document, unusable)
-    ran = [rule for rule in _FIRST if _can_run(rule, seen if rule.sees == "disk" else unusable, disk)]
+    ran = [
+        rule
+        for rule in _FIRST
+        if target in rule.targets and _can_run(rule, seen if rule.sees == "disk" else unusable, disk)
+    ]
     for rule in ran:
         found.extend(_findings(rule, view))
     if any(finding.code == "LL009" for finding in found):
         found = [finding for finding in found if finding.code in OF_ANY_FILE]
     explained = {finding.keys[0] for finding in found if finding.code in _RAW}
     kept = [f for f in found if not (f.code in FORM and explained.intersection(f.keys))]
-    kept = list(in_their_words(kept, document))
+    kept = _spoken(kept, document, target)
     asked = tuple(suppressions(own))
     if asked:
         kept, idle = split(kept, asked, RULES, {rule.code for rule in ran})
@@ -89,11 +112,27 @@ def _seen_folders(document: Document, unusable: Set[str]) -> Set[str]:
     return unusable - {"img_folder", "reg_img_folder"} if named else unusable
 
 
+def _theirs(document: Document, target: Target) -> "Theirs":
+    """Return the settings by the other trainer's names."""
+    from lora_lab.lint.theirs import settings_of  # noqa: PLC0415 -- only for another trainer than ours
+
+    return settings_of(document, target == "easy")
+
+
+def _spoken(findings: list[Finding], document: Document, target: Target) -> list[Finding]:
+    """Return the findings in the file's own names. A fix is for our trainer: another may take it otherwise."""
+    about = [finding for finding in findings if finding.code not in _THEIRS]
+    kept = list(in_their_words(about, document))
+    if target != "lora_lab":
+        kept = [replace(finding, fix=None) for finding in kept]
+    return kept + [finding for finding in findings if finding.code in _THEIRS]
+
+
 def _can_run(rule: Rule, unusable: Set[str], disk: Disk | None) -> bool:
     """Say whether a rule has what it needs: the disk, or valid values."""
     if rule.sees == "disk" and disk is None:
         return False
-    return rule.sees == "raw" or unusable.isdisjoint(rule.reads)
+    return rule.sees in ("raw", "theirs") or unusable.isdisjoint(rule.reads)
 
 
 def _findings(rule: Rule, view: View) -> Iterator[Finding]:

@@ -12,11 +12,23 @@ from lora_lab.lint.finding import Fix, Severity
 
 if TYPE_CHECKING:
     from lora_lab.lint.suppression import Idle
+    from lora_lab.lint.theirs import Theirs
 
-Sees = Literal["config", "disk", "raw", "outcome"]
+Sees = Literal["config", "disk", "raw", "outcome", "theirs"]
 """`config`: only valid values. `disk`: also the file system, so the rule is silent where that is not to be looked at.
 `raw`: the values as written, even invalid ones; its hits take the place of the findings about the same value's form.
-`outcome`: what all the others found, and what the file asks not to be told of it."""
+`outcome`: what all the others found, and what the file asks not to be told of it.
+`theirs`: the file's settings by sd-scripts' names, as another trainer than ours gets them."""
+
+Target = Literal["lora_lab", "sd-scripts", "easy"]
+"""Which trainer a file is judged for: ours, sd-scripts as of 2026, or LoRA Easy Training Scripts."""
+
+TARGETS: tuple[Target, ...] = ("lora_lab", "sd-scripts", "easy")
+
+OURS: tuple[Target, ...] = ("lora_lab",)
+SD_SCRIPTS: tuple[Target, ...] = ("sd-scripts",)
+EASY: tuple[Target, ...] = ("easy",)
+THEIRS: tuple[Target, ...] = ("sd-scripts", "easy")
 
 
 class View(NamedTuple):
@@ -30,6 +42,16 @@ class View(NamedTuple):
     disk_view: Disk | None
     load_failure: Failure | None
     idle: tuple["Idle", ...] = ()  # suppressions without effect, for rules that see the outcome
+
+    target: Target = "lora_lab"
+    theirs_view: "Theirs | None" = None
+
+    @property
+    def theirs(self) -> "Theirs":
+        """Return the settings by sd-scripts' names; only rules that say `sees="theirs"` may ask."""
+        if self.theirs_view is None:
+            raise LookupError("a rule about another trainer says so: sees='theirs'")
+        return self.theirs_view
 
     @property
     def disk(self) -> Disk:
@@ -66,6 +88,7 @@ class Rule(NamedTuple):
     check: Check
     page: str
     idle: tuple[str, ...] = ()  # keys whose value changes nothing where this fires, so that a safe fix may change it
+    targets: tuple[Target, ...] = TARGETS  # the trainers that it is true of
 
     @property
     def sections(self) -> dict[str, str]:
@@ -98,10 +121,16 @@ def rule(  # noqa: PLR0913 -- each keyword is one fact about a rule
     source: str,
     sees: Sees = "config",
     idle: tuple[str, ...] = (),
+    targets: tuple[Target, ...] | None = None,
 ) -> Callable[[Check], Rule]:
-    """Make a rule of a check. It is known to the engine only once it stands in the register."""
+    """Make a rule of a check. It is known to the engine only once it stands in the register.
+
+    It is true of every trainer unless `targets` says of which; LL9xx is about what is not built here.
+    """
+
+    true_of = targets or (OURS if code.startswith("LL9") else TARGETS)
 
     def made(check: Check) -> Rule:
-        return Rule(code, name, severity, reads, source, sees, check, check.__doc__ or "", idle)
+        return Rule(code, name, severity, reads, source, sees, check, check.__doc__ or "", idle, true_of)
 
     return made

@@ -8,10 +8,11 @@ from pathlib import Path
 from lora_lab.failure import Failure
 from lora_lab.lint.finding import SEVERITIES, Finding, Severity
 from lora_lab.lint.register import RULES
+from lora_lab.lint.rule import TARGETS, Target
 
 OWN_FILE = "lora-lab.toml"
 _MARK = "tool.lora-lab"
-_KEYS = ("select", "ignore", "severity", "per-file-ignores")
+_KEYS = ("select", "ignore", "severity", "per-file-ignores", "target")
 _EVERYTHING = "ALL"
 
 
@@ -20,6 +21,7 @@ class Settings:
     """What is reported: rules by code, beginning of a code (LL4) or name, and how bad a finding must be.
 
     `select` empty means all rules; `per_file` has patterns of paths relative to `root`, the settings' folder.
+    `target` is the trainer that the files are judged for.
     """
 
     select: tuple[str, ...] = ()
@@ -27,6 +29,7 @@ class Settings:
     severity: Severity = "info"
     per_file: tuple[tuple[str, tuple[str, ...]], ...] = ()
     root: Path = Path()
+    target: Target = "lora_lab"
 
     def wanted(self, findings: Iterable[Finding], path: Path | None) -> tuple[Finding, ...]:
         """Return the findings of a file that are to be reported."""
@@ -44,15 +47,25 @@ class Settings:
         return ignored < selected or (ignored == 0 and not self.select)
 
     def overridden(
-        self, select: Iterable[str] = (), ignore: Iterable[str] = (), severity: Severity | None = None
+        self,
+        select: Iterable[str] = (),
+        ignore: Iterable[str] = (),
+        severity: Severity | None = None,
+        target: Target | None = None,
     ) -> "Settings":
-        """Return the settings with what the command line says: it replaces `select` and `severity`, adds to `ignore`.
+        """Return the settings with what the command line says: it adds to `ignore` and replaces the others.
 
         Raises `Failure` where a text names no rule.
         """
         chosen = tuple(known_rules(select, "--select")) or self.select
         more = tuple(known_rules(ignore, "--ignore"))
-        return replace(self, select=chosen, ignore=(*self.ignore, *more), severity=severity or self.severity)
+        return replace(
+            self,
+            select=chosen,
+            ignore=(*self.ignore, *more),
+            severity=severity or self.severity,
+            target=target or self.target,
+        )
 
 
 def settings_for(folder: Path) -> Settings:
@@ -153,6 +166,9 @@ def _settings(table: Mapping[str, object], path: Path) -> Settings:
     severity = table.get("severity", "info")
     if severity not in SEVERITIES:
         raise Failure(f"{path}: severity is {severity!r}", f"it is one of {', '.join(SEVERITIES)}")
+    target = table.get("target", "lora_lab")
+    if target not in TARGETS:
+        raise Failure(f"{path}: target is {target!r}", f"it is one of {', '.join(TARGETS)}")
     per_file = table.get("per-file-ignores", {})
     if not isinstance(per_file, dict):
         raise Failure(f"{path}: per-file-ignores is no table", 'write "old/*.json" = ["LL403"] below its heading')
@@ -162,6 +178,7 @@ def _settings(table: Mapping[str, object], path: Path) -> Settings:
         next(one for one in SEVERITIES if one == severity),
         tuple((pattern, _texts(codes, path, "per-file-ignores")) for pattern, codes in per_file.items()),
         path.parent,
+        next(one for one in TARGETS if one == target),
     )
 
 

@@ -15,7 +15,7 @@ from lora_lab.lint.data_folder import PICTURE_SUFFIXES
 
 _TENSORS = b"safetensors "
 _SIZE = re.compile(r"([0-9]+)x([0-9]+)")
-_BLOCK = re.compile(r"```(json|files)\n(.*?)```", re.DOTALL)
+_BLOCK = re.compile(r"```(json|files|toml|sh)\n(.*?)```", re.DOTALL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,10 +29,12 @@ REQUIRED = {"base_model": "a/base", "img_folder": "a/pictures", "output_folder":
 _STANDARD_FILES = "a/base/model_index.json: {}\na/pictures/10_cat/a.png\na/pictures/10_cat/b.png"
 
 
-def _example(rule: Rule, heading: str) -> tuple[str, str]:
-    """Return the config and the files of an example."""
+def _example(rule: Rule, heading: str) -> tuple[str, str, str]:
+    """Return the format of an example's config, the config, and the example's files."""
     blocks = dict(_BLOCK.findall(rule.sections[heading]))
-    return blocks["json"].strip(), blocks.get("files", "")
+    files = blocks.pop("files", "")
+    ((form, text),) = blocks.items()
+    return form, text.strip(), files
 
 
 def png(width: int, height: int, chunks: bytes = b"") -> bytes:
@@ -73,13 +75,13 @@ def _lay_out(files: str, folder: Path) -> None:
 
 def _judge(rule: Rule, heading: str, folder: Path) -> LintResult:
     """Lint a rule's example as it stands in a folder with its files."""
-    text, files = _example(rule, heading)
+    form, text, files = _example(rule, heading)
     _lay_out(_STANDARD_FILES, folder)
     _lay_out(files, folder)
-    if rule.code not in {"LL001", "LL006", "LL007", "LL009", "LL014"}:
+    if form == "json" and rule.sees != "theirs" and rule.code not in {"LL001", "LL006", "LL007", "LL009", "LL014"}:
         values: dict[str, Any] = json.loads(text)
         text = json.dumps(REQUIRED | values)
-    return lint_document(decode_config(text.encode(), folder / "config.json"), Disk(folder))
+    return lint_document(decode_config(text.encode(), folder / f"config.{form}"), Disk(folder), rule.targets[0])
 
 
 @pytest.fixture

@@ -156,6 +156,8 @@ class Draft:
             partial=self.partial,
             form=self.tree.form,
             image_dirs=tuple(self.image_dirs),
+            items=self.tree.items,
+            program=self.tree.program,
         )
         tree = self.tree
         return Document(tree.path, tree.text, self.entries, duplicates, tree.problems, origin)

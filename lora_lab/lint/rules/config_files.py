@@ -7,7 +7,7 @@ from pathlib import Path
 from lora_lab.config import ALIASES, PARAMETERS
 from lora_lab.lint.finding import removed
 from lora_lab.lint.foreign import is_later_easy
-from lora_lab.lint.rule import Hit, View, rule
+from lora_lab.lint.rule import OURS, Hit, View, rule
 
 _EASY = "LoRA_Easy_Training_Scripts d14b240 load_json"
 
@@ -19,6 +19,7 @@ _EASY = "LoRA_Easy_Training_Scripts d14b240 load_json"
     reads=("load_previous_save_state",),
     source="lora_lab/train/state.py",
     sees="disk",
+    targets=OURS,
 )
 def state_folder_is_no_state(view: View) -> Iterator[Hit]:
     """The folder to go on from holds no state of lora_lab.
@@ -91,7 +92,7 @@ def skip_list_without_file(view: View) -> Iterator[Hit]:
         yield Hit(message, ("json_load_skip_list",), "leave it out", removed("json_load_skip_list"))
 
 
-@rule("LL118", "skip-list-unknown-key", "warning", reads=("json_load_skip_list",), source=_EASY)
+@rule("LL118", "skip-list-unknown-key", "warning", reads=("json_load_skip_list",), source=_EASY, targets=OURS)
 def skip_list_unknown_key(view: View) -> Iterator[Hit]:
     """A key that is not to be taken from another config does not exist.
 
@@ -129,6 +130,7 @@ def skip_list_unknown_key(view: View) -> Iterator[Hit]:
     "error",
     reads=("save_json_only", "save_json_folder"),
     source="LoRA_Easy_Training_Scripts d14b240 main; lora_lab/cli/train.py",
+    targets=OURS,
 )
 def json_only_without_folder(view: View) -> Iterator[Hit]:
     """Only the config is to be saved, and no folder is named for it.
@@ -161,6 +163,7 @@ def json_only_without_folder(view: View) -> Iterator[Hit]:
     reads=("load_previous_save_state", "max_steps"),
     source="lora_lab/train/run.py; sd-scripts issues 141, 840, 954",
     sees="disk",
+    targets=OURS,
 )
 def state_past_the_end(view: View) -> Iterator[Hit]:
     """The state to go on from has done all the steps already.

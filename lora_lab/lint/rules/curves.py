@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lora_lab.lint.finding import set_to
-from lora_lab.lint.rule import Hit, View, rule
+from lora_lab.lint.rule import OURS, Hit, View, rule
 
 _DIFFUSERS = "diffusers/optimization.py"
 _PLATEAU = "lora_lab/train/schedule.py; torch.optim.lr_scheduler.ReduceLROnPlateau"
@@ -94,7 +94,14 @@ def polynomial_of_power_one(view: View) -> Iterator[Hit]:
         yield Hit(message, ("scheduler", "scheduler_power"), "set scheduler_power to 2 or so, or use linear")
 
 
-@rule("LL433", "plateau-without-validation", "info", reads=("scheduler", "validation_split"), source=_PLATEAU)
+@rule(
+    "LL433",
+    "plateau-without-validation",
+    "info",
+    reads=("scheduler", "validation_split"),
+    source=_PLATEAU,
+    targets=OURS,
+)
 def plateau_without_validation(view: View) -> Iterator[Hit]:
     """The schedule waits for the loss to stop falling, and there is no validation loss.
 
@@ -120,7 +127,14 @@ def plateau_without_validation(view: View) -> Iterator[Hit]:
         yield Hit(message, ("scheduler", "validation_split"), "set validation_split to 0.1 or so")
 
 
-@rule("LL434", "plateau-never-reached", "warning", reads=("scheduler", "num_epochs", "max_steps"), source=_PLATEAU)
+@rule(
+    "LL434",
+    "plateau-never-reached",
+    "warning",
+    reads=("scheduler", "num_epochs", "max_steps"),
+    source=_PLATEAU,
+    targets=OURS,
+)
 def plateau_never_reached(view: View) -> Iterator[Hit]:
     """The run is too short for the schedule to act.
 

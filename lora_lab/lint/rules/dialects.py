@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from lora_lab.document import Span
-from lora_lab.lint.rule import Hit, View, rule
+from lora_lab.lint.rule import OURS, Hit, View, rule
 
 _SHOWN = 8
 
 
-@rule("LL014", "other-dialect", "info", reads=(), source="https://github.com/bmaltais/kohya_ss")
+@rule("LL014", "other-dialect", "info", reads=(), source="https://github.com/bmaltais/kohya_ss", targets=OURS)
 def other_dialect(view: View) -> Iterator[Hit]:
     """The file is in another program's keys.
 

@@ -7,13 +7,13 @@ from lora_lab.config import ALIASES, PARAMETERS, FieldProblem
 from lora_lab.config.names import UNSUPPORTED_KEYS, note_on
 from lora_lab.lint.finding import removed, renamed, set_to
 from lora_lab.lint.foreign import COMMENT_KEYS, is_idle, is_later_easy
-from lora_lab.lint.rule import Hit, View, rule
+from lora_lab.lint.rule import OURS, Hit, View, rule
 
 _SYNTAX = "https://www.rfc-editor.org/rfc/rfc8259"
 _OLD_LOADER = "LoRA_Easy_Training_Scripts d14b240 load_json"
 
 
-@rule("LL002", "unknown-key", "warning", reads=(), source=_OLD_LOADER)
+@rule("LL002", "unknown-key", "warning", reads=(), source=_OLD_LOADER, targets=OURS)
 def unknown_key(view: View) -> Iterator[Hit]:
     """A key is no setting of lora_lab.
 
@@ -174,7 +174,7 @@ def missing_key(view: View) -> Iterator[Hit]:
         yield Hit(problem.message, (problem.key,), f"add it: {PARAMETERS[problem.key].meaning}")
 
 
-@rule("LL008", "unset-foreign-keys", "info", reads=(), source="LoRA_Easy_Training_Scripts ArgsList.py")
+@rule("LL008", "unset-foreign-keys", "info", reads=(), source="LoRA_Easy_Training_Scripts ArgsList.py", targets=OURS)
 def unset_foreign_keys(view: View) -> Iterator[Hit]:
     """Keys of other versions are there, but not set.
 
@@ -209,7 +209,14 @@ def unset_foreign_keys(view: View) -> Iterator[Hit]:
         yield Hit(message, keys, "they can go", removed(*keys), at="key")
 
 
-@rule("LL011", "empty-value", "warning", reads=(), source="real files: 115 of 167 write empty text for unset numbers")
+@rule(
+    "LL011",
+    "empty-value",
+    "warning",
+    reads=(),
+    source="real files: 115 of 167 write empty text for unset numbers",
+    targets=OURS,
+)
 def empty_value(view: View) -> Iterator[Hit]:
     """A value is an empty text, or a 0 that means "never".
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from lora_lab.config import arguments
 from lora_lab.lint.finding import removed, set_to
 from lora_lab.lint.rates import OPTIMIZER_KEYS, family, rates_in_use
-from lora_lab.lint.rule import Hit, View, rule
+from lora_lab.lint.rule import OURS, Hit, View, rule
 
 _READS = (*OPTIMIZER_KEYS, "unet_only", "text_only")
 _GET_OPTIMIZER = "sd-scripts library/train_util.py get_optimizer"
@@ -138,6 +138,7 @@ _SET_BY_ADAFACTOR = (
     reads=("optimizer_type", "optimizer_args", "use_8bit_adam", *_SET_BY_ADAFACTOR),
     source=f"transformers optimization.py Adafactor; {_GET_OPTIMIZER}",
     idle=_SET_BY_ADAFACTOR,
+    targets=OURS,
 )
 def adafactor_finds_its_rate(view: View) -> Iterator[Hit]:
     """AdaFactor finds its own learning rate, and the config gives it one.

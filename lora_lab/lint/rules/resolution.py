@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lora_lab.lint.finding import removed, set_to
-from lora_lab.lint.rule import Hit, View, rule
+from lora_lab.lint.rule import OURS, Hit, View, rule
 
 _BUCKETS = "sd-scripts library/train_util.py adjust_min_max_bucket_reso_by_steps"
 _USUAL = {
@@ -125,6 +125,7 @@ def resolution_below_bucket_steps(view: View) -> Iterator[Hit]:
     "warning",
     reads=("buckets", "bucket_reso_steps", "train_resolution"),
     source="https://github.com/kohya-ss/sd-scripts/issues/1763",
+    targets=OURS,
 )
 def bucket_steps_not_64(view: View) -> Iterator[Hit]:
     """The grid of the buckets does not fit the U-Net.

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from lora_lab.lint.rule import Hit, View, rule
+from lora_lab.lint.rule import OURS, Hit, View, rule
 
 _PROMPTS = "lora_lab/train/sample.py; sd-scripts sample prompts"
 _OPTION = r"\s+--([nwhdls])\s+"
 _WHOLE = frozenset("whds")
 
 
-@rule("LL512", "sample-prompt-option", "error", reads=("sample_prompts",), source=_PROMPTS)
+@rule("LL512", "sample-prompt-option", "error", reads=("sample_prompts",), source=_PROMPTS, targets=OURS)
 def sample_prompt_option(view: View) -> Iterator[Hit]:
     """An option in a sample prompt has an impossible value.
 
@@ -45,6 +45,7 @@ def sample_prompt_option(view: View) -> Iterator[Hit]:
     "warning",
     reads=("sample_prompts", "sample_every_n_epochs", "sample_every_n_steps"),
     source="lora_lab/train/save.py",
+    targets=OURS,
 )
 def prompts_without_interval(view: View) -> Iterator[Hit]:
     """Sample prompts are given, but not how often to draw them.
@@ -77,6 +78,7 @@ def prompts_without_interval(view: View) -> Iterator[Hit]:
     "warning",
     reads=("sample_prompts", "sample_every_n_epochs", "sample_every_n_steps"),
     source=_PROMPTS,
+    targets=OURS,
 )
 def no_prompt_in_file(view: View) -> Iterator[Hit]:
     """Sample pictures are wanted, but the prompts are empty or all commented out.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lora_lab.lint.finding import removed, set_to
-from lora_lab.lint.rule import Hit, View, rule
+from lora_lab.lint.rule import OURS, Hit, View, rule
 
 _TRAIN = "sd-scripts train_network.py"
 _SAMPLES = "sd-scripts library/train_util.py sample_images_common"
@@ -101,6 +101,7 @@ def keep_last_without_saving(view: View) -> Iterator[Hit]:
     "warning",
     reads=("sample_every_n_epochs", "sample_every_n_steps", "sample_prompts"),
     source=_SAMPLES,
+    targets=OURS,
 )
 def sampling_without_prompts(view: View) -> Iterator[Hit]:
     """Sample pictures are to be drawn, but there are no prompts.
@@ -171,6 +172,7 @@ def two_sample_intervals(view: View) -> Iterator[Hit]:
     reads=("persistent_workers", "num_workers"),
     source="PyTorch torch.utils.data.DataLoader",
     idle=("persistent_workers",),
+    targets=OURS,
 )
 def persistent_without_workers(view: View) -> Iterator[Hit]:
     """Loading processes are to be kept, but there are none.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lora_lab.lint.finding import removed, set_to
-from lora_lab.lint.rule import Hit, View, rule
+from lora_lab.lint.rule import OURS, Hit, View, rule
 
 _SCHEDULES = "diffusers optimization.py"
 _WARMUP = ("warmup_lr_ratio", "lr_warmup_steps")
@@ -49,7 +49,12 @@ def warmup_ratio_is_percent(view: View) -> Iterator[Hit]:
 
 
 @rule(
-    "LL422", "warmup-without-effect", "warning", reads=("scheduler", *_WARMUP), source=f"{_SCHEDULES}; sd-scripts #1769"
+    "LL422",
+    "warmup-without-effect",
+    "warning",
+    reads=("scheduler", *_WARMUP),
+    source=f"{_SCHEDULES}; sd-scripts #1769",
+    targets=OURS,
 )
 def warmup_without_effect(view: View) -> Iterator[Hit]:
     """The schedule `constant` has no warm-up.

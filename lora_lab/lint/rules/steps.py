@@ -17,6 +17,7 @@ _SAMPLES = "sd-scripts library/train_util.py sample_images_common"
     reads=("max_steps", "num_epochs"),
     source="https://github.com/kohya-ss/sd-scripts/pull/2426",
     idle=("num_epochs",),
+    targets=("lora_lab", "easy"),
 )
 def epochs_overridden(view: View) -> Iterator[Hit]:
     """The length is given in steps and in epochs.
