@@ -92,8 +92,8 @@ def command(files: tuple[str, ...], **options: Any) -> None:
     GUI, sd-scripts (--config_file, --dataset_config, a command line), LoRA Easy Training Scripts. - reads one from the
     standard input; a folder is searched for configs, and what in it is none is passed over. --dialect is one of own,
     easy, easy-toml, kohya-gui, sd-scripts, sd-scripts-command, dataset, mixed. Settings (select, ignore, severity,
-    target, per-file-ignores) come from [tool.lora-lab] in a pyproject.toml or from a lora-lab.toml, in the config's folder or
-    above it.
+    target, per-file-ignores) come from [tool.lora-lab] in a pyproject.toml or from a lora-lab.toml, in the config's
+    folder or above it.
 
     A file is judged as a run of lora_lab. Say --target sd-scripts for one that kohya's scripts or GUI will read,
     --target easy for LoRA Easy Training Scripts: what would stop or mislead those is found, and what only lora_lab

@@ -247,6 +247,7 @@ RULES: tuple[Rule, ...] = (
     model_family.v2_mismatch,
     model_family.prediction_type_mismatch,
     model_family.resolution_far_above_base,
+    model_family.base_named_v_prediction,
     sd_precision.half_vae_of_sdxl,
     sd_precision.full_precision_differs,
     sd_precision.switch_of_another_family,

@@ -1,4 +1,8 @@
-"""Each condition that the older tools know has a verdict: a rule, the key's type or range, or why it is none here."""
+"""Each condition that the older tools know, and each of the 40 mistakes that people make most, has a verdict.
+
+It is a rule, the key's type or range, or the reason why it is none here. `M01` is a condition about experiments, `#01`
+the first of the mistakes.
+"""
 
 import re
 from collections import Counter
@@ -28,6 +32,8 @@ LAST = {
 }
 """How many conditions each part of the list has."""
 
+MISTAKES = 40
+
 
 def codes(verdict: str) -> list[str]:
     """Return the codes of a verdict; none where it is no rule."""
@@ -35,10 +41,11 @@ def codes(verdict: str) -> list[str]:
 
 
 def test_every_condition_has_one_verdict() -> None:
-    """A01 to M06, each once; rows without an id are conditions that the list lacks."""
+    """A01 to M06 and #01 to #40, each once; rows without an id are conditions that the lists lack."""
     wanted = [f"{letter}{number:02}" for letter, last in LAST.items() for number in range(1, last + 1)]
-    assert [row[0] for row in ROWS if row[0] != "-"] == wanted
     assert len(wanted) == 278
+    wanted += [f"#{number:02}" for number in range(1, MISTAKES + 1)]
+    assert [row[0] for row in ROWS if row[0] != "-"] == wanted
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]} {row[1]}")

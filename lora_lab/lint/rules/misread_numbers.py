@@ -7,7 +7,7 @@ and what was probably wanted, in place of the plain finding about its type.
 from collections.abc import Iterator
 
 from lora_lab.lint.finding import set_to
-from lora_lab.lint.rule import Hit, View, rule
+from lora_lab.lint.rule import OURS, Hit, View, rule
 
 
 @rule(
@@ -92,6 +92,7 @@ def save_precision_as_bits(view: View) -> Iterator[Hit]:
     reads=("bucket_reso_steps",),
     source="sd-scripts library/model_util.py make_bucket_resolutions",
     sees="raw",
+    targets=OURS,
 )
 def bucket_steps_as_factor(view: View) -> Iterator[Hit]:
     """`bucket_reso_steps` is given as a number of steps.

@@ -1,6 +1,7 @@
 """LL72x: what the base model's own files say about it."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 
 from lora_lab.lint.finding import set_to
@@ -144,3 +145,40 @@ def resolution_far_above_base(view: View) -> Iterator[Hit]:
     if not 1 / 1.6 <= side / made_at <= 1.6:
         message = f"train_resolution {side} is far from the {made_at} that the base model was made at"
         yield Hit(message, ("train_resolution", "base_model"), f"use {made_at}")
+
+
+_V_IN_NAME = re.compile(r"(?<![a-z])v-?_?pred", re.IGNORECASE)
+
+
+@rule(
+    "LL725",
+    "base-named-v-prediction",
+    "warning",
+    reads=("base_model", "v_parameterization"),
+    source="https://github.com/bmaltais/kohya_ss/issues/2956; https://github.com/Nerogar/OneTrainer/issues/724",
+)
+def base_named_v_prediction(view: View) -> Iterator[Hit]:
+    """The base model's name says that it predicts v, and `v_parameterization` is off.
+
+    What it does
+    Looks for "vpred" or "v-pred" in the name of a base model that is not here to be looked into.
+
+    Why is this bad
+    The training runs without an error, and the LoRA draws noise.
+
+    Bad
+    ```json
+    {"base_model": "models/noobaiXL-vpred", "v_parameterization": false}
+    ```
+
+    Good
+    ```json
+    {"base_model": "models/noobaiXL-vpred", "v_parameterization": true}
+    ```
+    """
+    name = re.split(r"[/\\]", view.config.base_model)[-1]
+    if view.config.v_parameterization or not _V_IN_NAME.search(name):
+        return
+    if view.disk_view is None or not view.disk_view.resolve(view.config.base_model).exists():
+        message = f"{name} says that it predicts v, and v_parameterization is off"
+        yield Hit(message, ("base_model", "v_parameterization"), "set v_parameterization to true")

@@ -188,10 +188,12 @@ def resolution_off_grid(view: View) -> Iterator[Hit]:
         message = f"train_resolution {off[0]} is no multiple of {step}: the square bucket is {square}x{square}"
         yield Hit(message, ("train_resolution",), f"use {off[0] // step * step} or {(off[0] // step + 1) * step}")
     elif off:
+        ours = view.document.origin is None and view.target == "lora_lab"
         message = f"train_resolution {off[0]} is no multiple of 8, as the latents need"
-        yield Hit(
-            message, ("train_resolution",), f"use {off[0] // 64 * 64} or {(off[0] // 64 + 1) * 64}", severity="error"
-        )
+        if not ours:
+            message = f"train_resolution {off[0]} is no multiple of 8: the latents hold {off[0] // 8 * 8} of it"
+        remedy = f"use {off[0] // 64 * 64} or {(off[0] // 64 + 1) * 64}"
+        yield Hit(message, ("train_resolution",), remedy, severity="error" if ours else "warning")
 
 
 @rule(

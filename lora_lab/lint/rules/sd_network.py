@@ -255,6 +255,8 @@ def argument_of_another_network(view: View) -> Iterator[Hit]:
     theirs = view.theirs
     if not theirs.on("network_module") or not _plain_lora(theirs) or theirs.family == "other":
         return
+    if theirs.dialect == "mixed":
+        return  # its [network_args] holds the network's own settings too
     for key in theirs.arguments("network_args"):
         if key in _LYCORIS:
             message = f"{key} is ignored: {theirs.word('network_module')} is a plain LoRA"

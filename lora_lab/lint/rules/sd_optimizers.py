@@ -330,7 +330,11 @@ def network_argument_no_pair(view: View) -> Iterator[Hit]:
             message = f"{one.key} is one text: sd-scripts takes it letter by letter and stops"
             yield theirs.hit(message, (name,), 'write a list: ["key=value", "key=value"]')
         elif name == "network_args" and isinstance(one.value, list):
-            bad = [str(text) for text in one.value if "=" not in str(text) and not re.match(r"[$<{]", str(text))]
+            bad = [
+                str(text)
+                for text in one.value
+                if "=" not in str(text) and re.search(r"\w", str(text)) and not re.match(r"[$<{]", str(text))
+            ]
             if bad:
                 message = f'{one.key} holds "{bad[0][:60]}", which is no key=value: sd-scripts stops'
                 yield theirs.hit(message, (name,), "write key=value")
