@@ -406,9 +406,9 @@ def schedule_lacks_argument(view: View) -> Iterator[Hit]:
     if schedule in _UNUSABLE:
         yield theirs.hit(f"{schedule} can't be started: {_UNUSABLE[schedule]}", ("lr_scheduler",), "use cosine")
     elif needed and not theirs.on(needed) and not theirs.arguments("lr_scheduler_args"):
-        severity = "error" if schedule == "cosine_with_min_lr" else "warning"
-        does = "sd-scripts stops" if severity == "error" else "the rate never falls"
-        yield theirs.hit(f"{schedule} without {needed}: {does}", ("lr_scheduler",), f"set {needed}", severity)
+        stops = schedule == "cosine_with_min_lr"
+        message = f"{schedule} without {needed}: {'sd-scripts stops' if stops else 'the rate never falls'}"
+        yield theirs.hit(message, ("lr_scheduler",), f"set {needed}", "error" if stops else "warning")
 
 
 @_theirs("LL459", "text-encoder-not-frozen", "warning", source="sd-scripts lora.py assemble_params; Easy d14b240")
