@@ -78,7 +78,8 @@ def _judge(rule: Rule, heading: str, folder: Path) -> LintResult:
     form, text, files = _example(rule, heading)
     _lay_out(_STANDARD_FILES, folder)
     _lay_out(files, folder)
-    if form == "json" and rule.sees != "theirs" and rule.code not in {"LL001", "LL006", "LL007", "LL009", "LL014"}:
+    of_its_own = {"LL001", "LL006", "LL007", "LL009", "LL014", "LL727"}
+    if form == "json" and rule.sees != "theirs" and rule.code not in of_its_own:
         values: dict[str, Any] = json.loads(text)
         text = json.dumps(REQUIRED | values)
     return lint_document(decode_config(text.encode(), folder / f"config.{form}"), Disk(folder), rule.targets[0])

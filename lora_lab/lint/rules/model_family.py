@@ -1,23 +1,17 @@
 """LL72x: what the base model's own files say about it."""
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from lora_lab.lint.finding import set_to
 from lora_lab.lint.rule import Hit, View, rule
+from lora_lab.lint.rules.base_model import NAMES, base_header
 
 _FAMILY = "diffusers unet/config.json cross_attention_dim"
+_MADE_AT = {"sd1": 512, "sdxl": 1024}
+"""Pixels of a side; Stable Diffusion 2 exists in two sizes, 512 and 768."""
 
-
-def _json(view: View, *names: str) -> Mapping[str, object]:
-    """Return a JSON file inside the base model's folder, empty if there is none."""
-    text = view.disk.text(view.disk.resolve(view.config.base_model).joinpath(*names))
-    try:
-        value = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+_V_IN_NAME = re.compile(r"(?<![a-z])v-?_?pred", re.IGNORECASE)
 
 
 @rule("LL721", "v2-mismatch", "error", reads=("base_model", "v2"), source=_FAMILY, sees="disk")
@@ -25,7 +19,8 @@ def v2_mismatch(view: View) -> Iterator[Hit]:
     """`v2` does not say what the base model is.
 
     What it does
-    Reads the width of the text features from the base model's folder: 768 for SD 1.x, 1024 for SD 2.x.
+    Reads the width of the text features from the base model's header or folder: 768 for SD 1.x, 1024 for SD 2.x, 2048
+    for SDXL.
 
     Why is this bad
     The model is loaded as another family, which fails.
@@ -48,11 +43,12 @@ def v2_mismatch(view: View) -> Iterator[Hit]:
     sd15/unet/config.json: {"cross_attention_dim": 768}
     ```
     """
-    width = _json(view, "unet", "config.json").get("cross_attention_dim")
-    if width in (768, 1024) and view.config.v2 != (width == 1024):
-        what = "SD 2.x" if width == 1024 else "SD 1.x"
-        message = f"v2 is {str(view.config.v2).lower()}, but the base model is {what}"
-        yield Hit(message, ("v2", "base_model"), f"set v2 to {str(width == 1024).lower()}", set_to("v2", width == 1024))
+    header = base_header(view)
+    family = header.family if header else None
+    right = family == "sd2"
+    if family in ("sd1", "sd2", "sdxl") and view.config.v2 != right:
+        message = f"v2 is {str(view.config.v2).lower()}, but the base model is {NAMES[family]}"
+        yield Hit(message, ("v2", "base_model"), f"set v2 to {str(right).lower()}", set_to("v2", right))
 
 
 @rule(
@@ -67,7 +63,8 @@ def prediction_type_mismatch(view: View) -> Iterator[Hit]:
     """`v_parameterization` does not say what the base model predicts.
 
     What it does
-    Reads the prediction type from the base model's `scheduler/scheduler_config.json`.
+    Reads the prediction type from the base model's `scheduler/scheduler_config.json`, or from a file's header: the
+    tensor `v_pred`, `modelspec.prediction_type`.
 
     Why is this bad
     The training runs without an error, and the LoRA draws noise.
@@ -90,8 +87,9 @@ def prediction_type_mismatch(view: View) -> Iterator[Hit]:
     vpred/scheduler/scheduler_config.json: {"prediction_type": "v_prediction"}
     ```
     """
-    kind = _json(view, "scheduler", "scheduler_config.json").get("prediction_type")
-    if kind in ("v_prediction", "epsilon") and view.config.v_parameterization != (kind == "v_prediction"):
+    header = base_header(view)
+    kind = header.prediction if header else None
+    if kind and view.config.v_parameterization != (kind == "v_prediction"):
         right = kind == "v_prediction"
         predicts = "velocity (v)" if right else "noise"
         message = (
@@ -113,7 +111,8 @@ def resolution_far_above_base(view: View) -> Iterator[Hit]:
     """The training resolution is far from the one that the base was made at.
 
     What it does
-    Compares `train_resolution` with the U-Net's `sample_size` times 8, where they differ by more than 1.6 times.
+    Compares `train_resolution` with the U-Net's `sample_size` times 8 (of a single file, with what its family was made
+    at), where they differ by more than 1.6 times.
 
     Why is this bad
     Far above, the base doubles heads and bodies and the LoRA learns that; far below, it learns blur.
@@ -136,18 +135,16 @@ def resolution_far_above_base(view: View) -> Iterator[Hit]:
     sd15/unet/config.json: {"cross_attention_dim": 768, "sample_size": 64}
     ```
     """
-    unet = _json(view, "unet", "config.json")
-    sample = unet.get("sample_size")
-    if unet.get("cross_attention_dim") not in (768, 1024, 2048) or not isinstance(sample, int) or sample < 8:
+    header = base_header(view)
+    if header is None or header.family not in ("sd1", "sd2", "sdxl"):
         return
-    made_at = sample * 8
+    made_at = (header.sample_size or 0) * 8 or _MADE_AT.get(header.family, 0)
+    if made_at < 256:  # a small model for trying things out
+        return
     side = round((view.config.resolution[0] * view.config.resolution[1]) ** 0.5)
     if not 1 / 1.6 <= side / made_at <= 1.6:
         message = f"train_resolution {side} is far from the {made_at} that the base model was made at"
         yield Hit(message, ("train_resolution", "base_model"), f"use {made_at}")
-
-
-_V_IN_NAME = re.compile(r"(?<![a-z])v-?_?pred", re.IGNORECASE)
 
 
 @rule(
@@ -161,7 +158,7 @@ def base_named_v_prediction(view: View) -> Iterator[Hit]:
     """The base model's name says that it predicts v, and `v_parameterization` is off.
 
     What it does
-    Looks for "vpred" or "v-pred" in the name of a base model that is not here to be looked into.
+    Looks for "vpred" or "v-pred" in the name of a base model that is not here, or does not tell what it predicts.
 
     Why is this bad
     The training runs without an error, and the LoRA draws noise.
@@ -179,6 +176,7 @@ def base_named_v_prediction(view: View) -> Iterator[Hit]:
     name = re.split(r"[/\\]", view.config.base_model)[-1]
     if view.config.v_parameterization or not _V_IN_NAME.search(name):
         return
-    if view.disk_view is None or not view.disk_view.resolve(view.config.base_model).exists():
+    header = base_header(view) if view.disk_view else None
+    if header is None or header.prediction is None:
         message = f"{name} says that it predicts v, and v_parameterization is off"
         yield Hit(message, ("base_model", "v_parameterization"), "set v_parameterization to true")

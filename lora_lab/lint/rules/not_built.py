@@ -6,6 +6,10 @@ from typing import NamedTuple
 
 from lora_lab.config import TrainConfig
 from lora_lab.lint.rule import Hit, Rule, View, rule
+from lora_lab.lint.rules.base_model import NAMES, base_header
+
+FAMILIES = ("sd1", "sd2")
+"""What the trainer knows, or another rule speaks of (LL901 of sd2)."""
 
 _SINGLE_FILE = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
@@ -74,4 +78,44 @@ def _rule(row: NotBuilt) -> Rule:
     return rule(row.code, row.name, "error", reads=(row.key,), source="lora_lab trainer")(check)
 
 
-NOT_BUILT: tuple[Rule, ...] = tuple(_rule(row) for row in TABLE)
+@rule(
+    "LL906",
+    "base-family-not-built",
+    "error",
+    reads=("base_model",),
+    source="lora_lab trainer",
+    sees="disk",
+)
+def base_family_not_built(view: View) -> Iterator[Hit]:
+    """The base model is of a family that the trainer does not know.
+
+    What it does
+    Reads the family from the base model's header or folder.
+
+    Why is this bad
+    The trainer refuses it: layers, text encoders and schedule are others.
+
+    Bad
+    ```json
+    {"base_model": "flux"}
+    ```
+    ```files
+    flux/model_index.json: {"_class_name": "FluxPipeline"}
+    ```
+
+    Good
+    ```json
+    {"base_model": "sd15"}
+    ```
+    ```files
+    sd15/model_index.json: {"_class_name": "StableDiffusionPipeline"}
+    ```
+    """
+    header = base_header(view)
+    family = header.family if header and header.kind in ("checkpoint", "diffusers", "unet") else None
+    if family is not None and family not in FAMILIES:
+        message = f"base_model is {NAMES.get(family, family)}, which can't be trained here"
+        yield Hit(message, ("base_model",), "use a model of Stable Diffusion 1.x")
+
+
+NOT_BUILT: tuple[Rule, ...] = (*(_rule(row) for row in TABLE), base_family_not_built)

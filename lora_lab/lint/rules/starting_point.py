@@ -3,12 +3,26 @@
 from collections.abc import Iterator
 
 from lora_lab.config import effective_alpha
+from lora_lab.document.model_header import ModelHeader
 from lora_lab.document.model_names import LoraFacts
 from lora_lab.lint.finding import set_to
 from lora_lab.lint.rule import Hit, View, rule
+from lora_lab.lint.rules.base_model import NAMES, base_header
 
 _LOADER = "lora_lab/train/lora_file.py; sd-scripts networks/lora.py load_weights"
 _KEY = "lora_model_for_resume"
+_NETWORKS = {
+    "locon": "a LoCon, which adapts 3 × 3 convolutions too",
+    "dora": "a DoRA, which has magnitudes beside its matrices",
+    "loha": "a LoHa",
+    "lokr": "a LoKr",
+    "oft": "an OFT",
+    "ia3": "an (IA)³",
+    "glora": "a GLoRA",
+    "full": "a difference of whole matrices",
+    "peft": "a LoRA in PEFT's format",
+    "diffusers": "a LoRA in diffusers' format",
+}
 
 
 @rule("LL310", "resume-rank-mismatch", "error", reads=(_KEY, "net_dim"), source=_LOADER, sees="disk")
@@ -145,18 +159,12 @@ def resume_is_no_lora(view: View) -> Iterator[Hit]:
     a.safetensors: safetensors {"lora_unet_a.lora_down.weight": {"shape": [8, 4]}}
     ```
     """
-    name = view.config.lora_model_for_resume
-    header = view.disk.model(view.disk.resolve(name)) if name else None  # "" is the config's own folder
+    header = _header(view)
     if header and not (header.lora and header.lora.ranks):
         what = f"has no lora_down tensors, but {header.example}" if header.example else "has no tensors"
-        yield Hit(f"{name} {what}", (_KEY,), "name a LoRA that kohya's or this tool wrote")
-
-
-def _lora(view: View) -> LoraFacts | None:
-    """Return what the header of the file says; None if there is no file or no LoRA that can be read."""
-    name = view.config.lora_model_for_resume
-    header = view.disk.model(view.disk.resolve(name)) if name else None
-    return header.lora if header else None
+        if header.lora:
+            what = f"is {_NETWORKS.get(header.lora.network, 'another network')}, not a LoRA in kohya's format"
+        yield Hit(f"{view.config.lora_model_for_resume} {what}", (_KEY,), "name a LoRA that kohya's or this tool wrote")
 
 
 @rule("LL314", "resume-clip-skip", "warning", reads=(_KEY, "clip_skip"), source="sd-scripts ss_clip_skip", sees="disk")
@@ -190,3 +198,85 @@ def resume_clip_skip(view: View) -> Iterator[Hit]:
         message = f"clip_skip is {view.config.clip_skip}, but the LoRA to start from has {header.clip_skip}"
         fix = set_to("clip_skip", header.clip_skip)
         yield Hit(message, ("clip_skip", _KEY), f"set clip_skip to {header.clip_skip}", fix)
+
+
+@rule("LL315", "resume-other-network", "error", reads=(_KEY,), source=_LOADER, sees="disk")
+def resume_other_network(view: View) -> Iterator[Hit]:
+    """The LoRA to start from adapts convolutions too, or carries the magnitudes of DoRA.
+
+    What it does
+    Looks for 3 × 3 kernels among the `lora_down` tensors of the file's header, and for `dora_scale`.
+
+    Why is this bad
+    A run trains linear layers and 1 × 1 convolutions. It would lose what the file has beyond them, so it stops.
+
+    Bad
+    ```json
+    {"lora_model_for_resume": "a.safetensors", "net_dim": 8}
+    ```
+    ```files
+    a.safetensors: safetensors {"lora_unet_a_conv1.lora_down.weight": {"shape": [8, 320, 3, 3]}}
+    ```
+
+    Good
+    ```json
+    {"lora_model_for_resume": "a.safetensors", "net_dim": 8, "alpha": 8, "unet_only": true}
+    ```
+    ```files
+    a.safetensors: safetensors {"lora_unet_a_proj_in.lora_down.weight": {"shape": [8, 320, 1, 1]}}
+    ```
+    """
+    found = _lora(view)
+    if found and found.network in ("locon", "dora"):
+        message = f"the LoRA to start from is {_NETWORKS[found.network]}"
+        yield Hit(message, (_KEY,), "name a plain LoRA, or start from nothing")
+
+
+@rule("LL316", "resume-other-family", "error", reads=(_KEY, "base_model"), source=_LOADER, sees="disk")
+def resume_other_family(view: View) -> Iterator[Hit]:
+    """The LoRA to start from was made for another family than the base model's.
+
+    What it does
+    Compares the width of the text features that the LoRA takes with that of the base model.
+
+    Why is this bad
+    Its tensors do not fit the layers: the run stops.
+
+    Bad
+    ```json
+    {"lora_model_for_resume": "a.safetensors", "base_model": "sd15", "net_dim": 8}
+    ```
+    ```files
+    a.safetensors: safetensors {"lora_unet_a_attn2_to_k.lora_down.weight": {"shape": [8, 2048]}}
+    sd15/model_index.json: {}
+    sd15/unet/config.json: {"cross_attention_dim": 768}
+    ```
+
+    Good
+    ```json
+    {"lora_model_for_resume": "a.safetensors", "base_model": "sd15", "net_dim": 8, "alpha": 8, "unet_only": true}
+    ```
+    ```files
+    a.safetensors: safetensors {"lora_unet_a_attn2_to_k.lora_down.weight": {"shape": [8, 768]}}
+    sd15/model_index.json: {}
+    sd15/unet/config.json: {"cross_attention_dim": 768}
+    ```
+    """
+    header, base = _header(view), base_header(view)
+    made_for = header.family if header and header.lora else None
+    if base and base.family and made_for and made_for != base.family:
+        made, found = (NAMES.get(family, family) for family in (made_for, base.family))
+        message = f"the LoRA to start from was made for {made}, and the base model is {found}"
+        yield Hit(message, (_KEY, "base_model"), "name a LoRA of the base's family")
+
+
+def _header(view: View) -> ModelHeader | None:
+    """Return what the header of the file says; None if there is no file or none that can be read."""
+    name = view.config.lora_model_for_resume
+    return view.disk.model(view.disk.resolve(name)) if name else None
+
+
+def _lora(view: View) -> LoraFacts | None:
+    """Return what the header of a LoRA says; None if there is none that can be read."""
+    header = _header(view)
+    return header.lora if header else None

@@ -1,0 +1,135 @@
+"""Questions to the machine that cost little: no framework is imported, and nothing waits longer than some seconds."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Final, NamedTuple
+
+MIB: Final = 1024 * 1024
+TIMEOUT: Final = 5.0
+"""Seconds that nvidia-smi may take; it answers in 0.05 to 2."""
+
+
+class Gpu(NamedTuple):
+    """One graphics card that CUDA programs see. Memory in bytes; None is what could not be learned."""
+
+    name: str
+    capability: tuple[int, int] | None = None
+    memory: int | None = None
+
+
+class Probes:
+    """The real machine. Every method may be slow and none raises; None means that it can't be told."""
+
+    def gpus(self) -> tuple[Gpu, ...] | None:
+        """Return the NVIDIA cards that a program would see, none where there is none.
+
+        None where another maker's card may be used: AMD's, Intel's or Apple's.
+        """
+        cards = _from_nvidia_smi() or _from_proc()
+        if cards:
+            return _visible(cards, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return None if _has_other_card() else ()
+
+    def version(self, package: str) -> str | None:
+        """Return the version of an installed distribution."""
+        try:
+            return metadata.version(package)
+        except (metadata.PackageNotFoundError, ValueError, OSError):
+            return None
+
+    def free(self, folder: Path) -> int | None:
+        """Return the free bytes where a folder lies or will lie."""
+        try:
+            place = next(place for place in (folder, *folder.parents) if place.exists())
+            return shutil.disk_usage(place).free
+        except (OSError, ValueError, StopIteration):
+            return None
+
+    def memory(self) -> int | None:
+        """Return the bytes of main memory."""
+        try:
+            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (AttributeError, ValueError, OSError):
+            return None
+
+    def cores(self) -> int | None:
+        """Return the processor cores that this process may use."""
+        try:
+            return len(os.sched_getaffinity(0))
+        except (AttributeError, OSError):
+            return os.cpu_count()
+
+    def system(self) -> str:
+        """Return the operating system: Linux, Windows, Darwin."""
+        return platform.system()
+
+
+def _from_nvidia_smi() -> tuple[Gpu, ...]:
+    """Ask the driver's own tool; an old one knows no `compute_cap`."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    for fields in ("name,compute_cap,memory.total", "name,memory.total"):
+        command = [program, f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
+        try:
+            answer = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False)
+        except (OSError, subprocess.SubprocessError):
+            return ()
+        if answer.returncode == 0:
+            return parse_nvidia_smi(answer.stdout.decode("utf-8", "replace"))
+    return ()
+
+
+def parse_nvidia_smi(text: str) -> tuple[Gpu, ...]:
+    """Read lines of `name, compute capability, MiB`, or without the middle one."""
+    cards = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, *rest = (part.strip() for part in line.split(","))
+        capability = re.fullmatch(r"(\d{1,3})\.(\d{1,3})", rest[0]) if len(rest) > 1 else None
+        size = rest[-1] if rest else ""
+        cards.append(
+            Gpu(
+                name,
+                (int(capability[1]), int(capability[2])) if capability else None,
+                int(size) * MIB if re.fullmatch(r"[0-9]{1,9}", size) else None,
+            )
+        )
+    return tuple(cards)
+
+
+def _from_proc() -> tuple[Gpu, ...]:
+    """Ask the kernel's driver, which tells the names alone; containers often have it without the tool."""
+    cards = []
+    try:
+        for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+            found = re.search(r"^Model:\s*(.+)$", path.read_text("utf-8", "replace"), re.MULTILINE)
+            cards.append(Gpu(found[1].strip() if found else "an NVIDIA card"))
+    except OSError:
+        return ()
+    return tuple(cards)
+
+
+def _visible(cards: tuple[Gpu, ...], setting: str | None) -> tuple[Gpu, ...]:
+    """Return the cards that CUDA_VISIBLE_DEVICES leaves; a number that there is not ends the list, as in CUDA."""
+    if setting is None:
+        return cards
+    left = []
+    for part in map(str.strip, setting.split(",")):
+        if part.startswith(("GPU-", "MIG-")):
+            return cards  # named by identity: which one that is needs another question
+        if not part.isdecimal() or int(part) >= len(cards):
+            break
+        left.append(cards[int(part)])
+    return tuple(left)
+
+
+def _has_other_card() -> bool:
+    """Say whether a card may be there that torch uses without CUDA: Apple's, or AMD's and Intel's compute drivers."""
+    if platform.system() == "Darwin":
+        return platform.machine() == "arm64"
+    return Path("/dev/kfd").exists() or any(Path("/dev/dri").glob("renderD*"))
