@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "Train one LoRA.",
     "sweep": "Train every run of a grid and compare them.",
     "ui": "Open MLflow on the runs.",
+    "lsp": "Serve an editor: findings while you type, meanings, fixes.",
     "quickstart": "See it all work in a few minutes, on any machine.",
     "catalog": "Write the schemas and tables that derive from the code.",
 }

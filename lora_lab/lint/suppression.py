@@ -1,7 +1,8 @@
 """Findings that the writer of a file wants to hear no more of, with the reason why.
 
 `// lora-lab: ignore[LL403, no-warmup] reason` counts for its line, or, alone on a line, for the next one that is no
-comment; the key `"lora_lab:ignore": {"LL403": "reason"}` (or a list of texts "LL403 reason") for the whole file.
+comment; TOML, YAML and scripts have `#` for `//`, and in a script it counts for the whole command. The key
+`"lora_lab:ignore": {"LL403": "reason"}` (or a list of texts "LL403 reason") counts for the whole file.
 """
 
 import re
@@ -9,12 +10,14 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from lora_lab.document import Document, Span
+from lora_lab.document.document import Lines
 from lora_lab.lint.finding import Finding
 from lora_lab.lint.rule import Rule
 
 KEY = "lora_lab:ignore"
 
 _COMMENT = re.compile(r"lora-lab:\s*ignore\[([^\]]*)\][\s:,-]*(.*?)\s*(?:\*/)?$", re.DOTALL)
+_HASHED = re.compile(r"^([^\r\n]*?)(#[ \t]*lora-lab:[^\r\n]*)", re.MULTILINE)
 _REFUSED = ("LL001", "LL002", "LL003", "LL004", "LL005", "LL006", "LL009", "LL011", "LL9")
 
 
@@ -39,21 +42,28 @@ def names(rule: Rule, text: str) -> bool:
     return text == rule.name or (text.startswith("LL") and rule.code.startswith(text))
 
 
+def can_be_ignored(finding: Finding) -> bool:
+    """Say whether a finding can be hidden: an error about what the trainer can't even read can't."""
+    return not (finding.severity == "error" and finding.code.startswith(_REFUSED))
+
+
 def suppressions(document: Document) -> Iterator[Suppression]:
     """Yield what the file asks not to be told."""
+    origin = document.origin
     entry = document.entries.get(KEY)
     if entry:
         yield from (Suppression(rule, why, entry.value_span, None) for rule, why in _listed(entry.value))
+    for one in origin.dropped if origin else ():
+        if one.key == KEY:
+            yield from (Suppression(rule, why, one.span, None) for rule, why in _listed(one.value))
     if "lora-lab:" not in document.text:
         return
-    for problem in document.problems:
-        if problem.kind != "comment":
-            continue
-        found = _COMMENT.search(document.text[problem.span.start : problem.span.end])
+    for span in _comments(document):
+        found = _COMMENT.search(document.text[span.start : span.end])
         if found:
-            line = _line_meant(document, problem.span)
+            line = None if origin and origin.form == "command" else _line_meant(document, span)
             rules = filter(None, (name.strip() for name in found.group(1).split(",")))
-            yield from (Suppression(rule, found.group(2), problem.span, line) for rule in rules)
+            yield from (Suppression(rule, found.group(2), span, line) for rule in rules)
 
 
 def split(
@@ -69,7 +79,7 @@ def split(
     for one in asked:
         meant = {rule.code for rule in rules if names(rule, one.rule)}
         hit = [f for f in kept if f.code in meant and one.line in (None, f.span.line if f.span else 1)]
-        hidden = [f for f in hit if not (f.severity == "error" and f.code.startswith(_REFUSED))]
+        hidden = [f for f in hit if can_be_ignored(f)]
         kept = [f for f in kept if f not in hidden]
         if not meant:
             idle.append(Idle(one, f'there is no rule "{one.rule}"'))
@@ -78,6 +88,26 @@ def split(
         elif not hit and meant.issubset(ran):
             idle.append(Idle(one, f"{one.rule} finds nothing {'in this file' if one.line is None else 'there'}"))
     return kept, idle
+
+
+def _comments(document: Document) -> Iterator[Span]:
+    """Yield where the comments stand that may be meant for the linter."""
+    if document.origin is None or document.origin.form == "json":
+        yield from (problem.span for problem in document.problems if problem.kind == "comment")
+        return
+    lines = Lines(document.text)
+    for line in _HASHED.finditer(document.text):
+        if not _is_quoted(line[1]):
+            yield lines.span(line.start(2), line.end(2))
+
+
+def _is_quoted(before: str) -> bool:
+    """Say whether a text that begins a line ends within quotes."""
+    quote = ""
+    for char in before:
+        if char in "\"'" and quote in ("", char):
+            quote = "" if quote else char
+    return bool(quote)
 
 
 def _listed(value: object) -> Iterator[tuple[str, str]]:

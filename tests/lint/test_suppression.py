@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lora_lab.document import parse_json
+from lora_lab.document.dialects import decode_config
 from lora_lab.lint import Finding, lint_document, lint_values
 
 START = '{"base_model": "b", "img_folder": "i",\n"output_folder": "o",\n'
@@ -82,3 +83,35 @@ def test_points_of_a_grid_too() -> None:
     """The key counts where values stand in no file."""
     values = {"base_model": "b", "img_folder": "i", "output_folder": "o", "save_as": "pt"}
     assert lint_values(values | {"lora_lab:ignore": {"LL701": "why"}}, Path(), None).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.toml", 'base_model = "b"\nsave_as = "pt" # lora-lab: ignore[LL701] {reason}\n'),
+        ("a.toml", 'base_model = "b"\n# lora-lab: ignore[pickle-format] {reason}\n# more\nsave_as = "pt"\n'),
+        ("a.yaml", "base_model: it's\nsave_as: pt # lora-lab: ignore[LL701] {reason}\n"),
+        ("sd.toml", 'network_dim = 8\nsave_model_as = "pt" # lora-lab: ignore[LL701] {reason}\n'),
+        ("r.sh", "# lora-lab: ignore[LL701] {reason}\npython train_network.py \\\n  --save_model_as pt\n"),
+        (
+            "k.json",
+            '{"LoRA_type": "a", "network_dim": 8, "save_model_as": "pt", "lora_lab:ignore": {"LL701": "{reason}"}}',
+        ),
+    ],
+)
+def test_every_format_can_ignore(name: str, text: str) -> None:
+    """A comment after # in TOML, YAML and scripts, the key in another program's JSON; without a reason that is said."""
+
+    def found(reason: str) -> set[str]:
+        document = decode_config(text.replace("{reason}", reason).encode(), Path(name))
+        return {finding.code for finding in lint_document(document, None).findings}
+
+    assert {"LL701", "LL012", "LL013"}.isdisjoint(found("an old viewer"))
+    assert "LL012" in found("")
+
+
+def test_what_is_quoted_is_no_comment() -> None:
+    """A value that looks like a suppression is a value."""
+    text = 'base_model = \'b\'\nsave_as = "pt"\ntraining_comment = "# lora-lab: ignore[LL701] x"\n'
+    document = decode_config(text.encode(), Path("a.toml"))
+    assert "LL701" in {finding.code for finding in lint_document(document, None).findings}

@@ -1,0 +1,1 @@
+"""What an editor shows of a config while it is written: findings, meanings, fixes, completions. `server` speaks LSP."""
