@@ -1,11 +1,11 @@
 """Runs every rule over one config."""
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_lab.config import PARAMETERS, TrainConfig, check, resolve_path
+from lora_lab.config import PARAMETERS, Checked, TrainConfig, check, resolve_path
 from lora_lab.document import Document, Entry, Span, overlay
 from lora_lab.failure import Failure
 from lora_lab.lint.dialect import in_their_words, not_known
@@ -27,9 +27,11 @@ OF_ANY_FILE = frozenset({"LL001", "LL007", "LL009"})
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 _RAW = frozenset(rule.code for rule in RULES if rule.sees == "raw")
 _THEIRS = frozenset(rule.code for rule in RULES if rule.sees == "theirs")
-_FIRST = tuple(rule for rule in RULES if rule.sees != "outcome")
+FIRST = tuple(rule for rule in RULES if rule.sees != "outcome")
 _LAST = tuple(rule for rule in RULES if rule.sees == "outcome")
-_NOWHERE = Span(0, 0, 1, 1)
+
+NOWHERE = Span(0, 0, 1, 1)
+"""The place of values that stand in no file."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def lint_document(document: Document, disk: Disk | None, target: Target = "lora_
     Without `disk` only its text is looked at, not even the file of `load_json_path`.
     """
     result = _lint(document, disk, target)
-    return replace(result, findings=tuple(sorted(result.findings, key=_place)))
+    return replace(result, findings=tuple(sorted(result.findings, key=place_of)))
 
 
 def lint_values(values: Mapping[str, object], folder: Path, disk: Disk | None) -> LintResult:
@@ -58,10 +60,10 @@ def lint_values(values: Mapping[str, object], folder: Path, disk: Disk | None) -
     """
     if disk is not None and disk.folder != folder:
         disk = disk.moved_to(folder)
-    entries = {key: Entry(key, value, _NOWHERE, _NOWHERE) for key, value in values.items()}
+    entries = {key: Entry(key, value, NOWHERE, NOWHERE) for key, value in values.items()}
     result = _lint(Document(None, "", entries), disk)
     findings = (replace(finding, span=None) for finding in result.findings)
-    return replace(result, findings=tuple(sorted(findings, key=_place)))
+    return replace(result, findings=tuple(sorted(findings, key=place_of)))
 
 
 def _lint(own: Document, disk: Disk | None, target: Target = "lora_lab") -> LintResult:
@@ -82,28 +84,39 @@ def _lint(own: Document, disk: Disk | None, target: Target = "lora_lab") -> Lint
         target=target,
         theirs_view=theirs,
     )
-    unusable = checked.invalid | {problem.key for problem in checked.problems if problem.kind == "missing"}
-    unusable |= not_known(document.origin)
-    found: list[Finding] = []
+    unusable = unusable_keys(checked) | not_known(document.origin)
     seen = _seen_folders(document, unusable)
-    ran = [
-        rule
-        for rule in _FIRST
-        if target in rule.targets and _can_run(rule, seen if rule.sees == "disk" else unusable, disk)
-    ]
-    for rule in ran:
-        found.extend(_findings(rule, view))
+    ran = [rule for rule in FIRST if can_run(rule, seen if rule.sees == "disk" else unusable, view)]
+    found = [finding for rule in ran for finding in findings_of(rule, view)]
+    kept = settled(found, view, own, ran)
+    return LintResult(document, checked.config, kept, not any(f.severity == "error" for f in kept))
+
+
+def unusable_keys(checked: Checked) -> frozenset[str]:
+    """Return the keys that have no usable value."""
+    return checked.invalid.union(problem.key for problem in checked.problems if problem.kind == "missing")
+
+
+def can_run(rule: Rule, unusable: Set[str], view: View) -> bool:
+    """Say whether a rule is true of the trainer and has what it needs: the disk, or valid values."""
+    if view.target not in rule.targets or (rule.sees == "disk" and view.disk_view is None):
+        return False
+    return rule.sees in ("raw", "theirs") or unusable.isdisjoint(rule.reads)
+
+
+def settled(found: list[Finding], view: View, own: Document, ran: Sequence[Rule]) -> tuple[Finding, ...]:
+    """Return what of all findings is to be said: each fault once, in the file's words, without what it suppresses."""
     if any(finding.code == "LL009" for finding in found):
         found = [finding for finding in found if finding.code in OF_ANY_FILE]
     explained = {finding.keys[0] for finding in found if finding.code in _RAW}
     kept = [f for f in found if not (f.code in FORM and explained.intersection(f.keys))]
-    kept = _spoken(kept, document, target)
+    kept = _spoken(kept, view.document, view.target)
     asked = tuple(suppressions(own))
     if asked:
         kept, idle = split(kept, asked, RULES, {rule.code for rule in ran})
         view = view._replace(document=own, idle=tuple(idle))
-        kept.extend(finding for rule in _LAST for finding in _findings(rule, view))
-    return LintResult(document, checked.config, tuple(kept), not any(f.severity == "error" for f in kept))
+        kept.extend(finding for rule in _LAST for finding in findings_of(rule, view))
+    return tuple(kept)
 
 
 def _seen_folders(document: Document, unusable: Set[str]) -> Set[str]:
@@ -128,14 +141,7 @@ def _spoken(findings: list[Finding], document: Document, target: Target) -> list
     return kept + [finding for finding in findings if finding.code in _THEIRS]
 
 
-def _can_run(rule: Rule, unusable: Set[str], disk: Disk | None) -> bool:
-    """Say whether a rule has what it needs: the disk, or valid values."""
-    if rule.sees == "disk" and disk is None:
-        return False
-    return rule.sees in ("raw", "theirs") or unusable.isdisjoint(rule.reads)
-
-
-def _findings(rule: Rule, view: View) -> Iterator[Finding]:
+def findings_of(rule: Rule, view: View) -> Iterator[Finding]:
     """Run one rule. That a file vanishes or can't be read while a rule looks at it is no reason to stop."""
     try:
         for hit in rule.check(view):
@@ -158,7 +164,7 @@ def _span(hit: Hit, document: Document) -> Span | None:
     return None
 
 
-def _place(finding: Finding) -> tuple[float, int, str]:
+def place_of(finding: Finding) -> tuple[float, int, str]:
     """Sort by place in the file; what has none comes last, the worst first."""
     return (finding.span.start if finding.span else float("inf"), _ORDER[finding.severity], finding.code)
 
