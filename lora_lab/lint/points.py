@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from lora_lab.config import Checked, check
 from lora_lab.document import Document, Entry
+from lora_lab.lint import suppression
 from lora_lab.lint.disk import Disk
 from lora_lab.lint.engine import FIRST, NOWHERE, can_run, findings_of, lint_values, place_of, settled, unusable_keys
 from lora_lab.lint.finding import Finding
@@ -22,6 +23,9 @@ from lora_lab.lint.rule import Rule, View
 
 Findings = tuple[Finding, ...]
 _LOADS: Final = "load_json_path"
+_ALONE: Final = frozenset([_LOADS, suppression.KEY])
+"""Keys that change what is judged, or what is said: where they vary, each config is judged by itself."""
+
 _FEW: Final = 3
 """So many configs are judged sooner one by one."""
 
@@ -39,7 +43,7 @@ def lint_points(
         disk = disk.moved_to(folder)
     found: list[Findings] = [()] * len(points)
     for keys, indexes in _by_keys(points).items():
-        if len(indexes) <= _FEW or _LOADS in keys or shared.get(_LOADS):
+        if len(indexes) <= _FEW or not _ALONE.isdisjoint(keys) or shared.get(_LOADS):
             for at in indexes:
                 found[at] = lint_values({**shared, **points[at]}, folder, disk).findings
         else:
@@ -149,13 +153,15 @@ def _judged(varied: _Varied) -> Iterator[Findings]:
     """Yield the findings of every point."""
     views = _Views(varied)
     columns = [column for rule in FIRST if (column := _Column(rule, varied, views)).answers]
-    memo: dict[tuple[int, ...], Findings] = {}
+    memo: dict[tuple[tuple[int, ...], tuple[int, ...]], Findings] = {}
     combinations = zip(*(column.numbers for column in columns), strict=True) if columns else ((),) * len(varied.points)
+    faulty = [axis for axis, key in enumerate(varied.keys) if key in varied.faulty]
     for index, combination in enumerate(combinations):
-        if combination not in memo:
+        faults = tuple(varied.points[index][axis] for axis in faulty)  # they decide which rules ran
+        if (combination, faults) not in memo:
             found = [one for column, at in zip(columns, combination, strict=True) for one in column.answer(at)]
-            memo[combination] = _settled(found, views, index)
-        yield memo[combination]
+            memo[combination, faults] = _settled(found, views, index)
+        yield memo[combination, faults]
 
 
 def _settled(found: list[Finding], views: "_Views", index: int) -> Findings:
