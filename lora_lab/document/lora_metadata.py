@@ -64,7 +64,17 @@ _READ: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "ss_max_token_length": ("max_clip_token_length", _whole),
     "ss_noise_offset": ("noise_offset", _literal),
     "ss_min_snr_gamma": ("min_snr_gamma", _literal),
+    "ss_noise_offset_random_strength": ("noise_offset_random_strength", _literal),
+    "ss_adaptive_noise_scale": ("adaptive_noise_scale", _literal),
+    "ss_multires_noise_iterations": ("multires_noise_iterations", _whole),
+    "ss_multires_noise_discount": ("multires_noise_discount", _literal),
+    "ss_ip_noise_gamma": ("ip_noise_gamma", _literal),
+    "ss_ip_noise_gamma_random_strength": ("ip_noise_gamma_random_strength", _literal),
+    "ss_debiased_estimation": ("debiased_estimation_loss", _literal),
     "ss_loss_type": ("loss_type", _or_none),
+    "ss_huber_schedule": ("huber_schedule", _or_none),
+    "ss_huber_c": ("huber_c", _literal),
+    "ss_huber_scale": ("huber_scale", _literal),
     "ss_prior_loss_weight": ("prior_loss_weight", _literal),
     "ss_v2": ("v2", _literal),
     "ss_resolution": ("train_resolution", _resolution),
@@ -88,10 +98,7 @@ _READ: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
 
 _OFF_AT_ZERO = ("noise_offset", "min_snr_gamma", "scale_weight_norms", "caption_dropout_every_n_epochs")
 _SAVED = {"F32": "float", "F16": "fp16", "BF16": "bf16"}
-_OTHERS = (
-    "ss_multires_noise_iterations ss_adaptive_noise_scale ss_zero_terminal_snr ss_ip_noise_gamma ss_full_fp16"
-    " ss_debiased_estimation ss_fp8_base ss_face_crop_aug_range ss_network_args ss_vae_name"
-)
+_OTHERS = "ss_zero_terminal_snr ss_full_fp16 ss_fp8_base ss_face_crop_aug_range ss_network_args ss_vae_name"
 _UNSET = ("None", "False", "0", "0.0", "{}", "")
 NEVER_RECORDED: Final = (
     "caption_extension, cosine_restarts, scheduler_power, bucket_reso_steps and when to save or sample"

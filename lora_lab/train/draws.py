@@ -25,6 +25,10 @@ Stream = Literal[
     "timestep",  # step, item
     "noise",  # step, item
     "noise_offset",  # step, item
+    "noise_offset_strength",  # step
+    "pyramid",  # step: the sizes; step, level: the noise
+    "perturbation",  # step, item
+    "perturbation_strength",  # step
     "dropout",  # step, layer name
     "split",  # which pictures are held out: content hash
     "validation",  # fixed timesteps and noise of the validation loss: content hash, repeat

@@ -58,6 +58,7 @@ def describe(
         **_run(config, plan, progressed),
         **_model(config, family, base),
         **_optimisation(config, plan),
+        **_noise_and_loss(config),
         **_dataset(config, facts),
     }
     written = {key: _text(value) for key, value in values.items()}
@@ -131,10 +132,26 @@ def _optimisation(config: TrainConfig, plan: StepPlan) -> dict[str, object]:
         "ss_full_fp16": False,
         "ss_lowram": False,
         "ss_cache_latents": config.cache_latents,
-        "ss_noise_offset": config.noise_offset,
-        "ss_min_snr_gamma": config.min_snr_gamma,
-        "ss_loss_type": config.loss_type,
         "ss_prior_loss_weight": config.prior_loss_weight,
+    }
+
+
+def _noise_and_loss(config: TrainConfig) -> dict[str, object]:
+    huber = config.loss_type in ("huber", "smooth_l1")
+    return {
+        "ss_noise_offset": config.noise_offset,
+        "ss_noise_offset_random_strength": config.noise_offset_random_strength,
+        "ss_adaptive_noise_scale": config.adaptive_noise_scale,
+        "ss_multires_noise_iterations": config.multires_noise_iterations,
+        "ss_multires_noise_discount": config.multires_noise_discount,
+        "ss_ip_noise_gamma": config.ip_noise_gamma,
+        "ss_ip_noise_gamma_random_strength": config.ip_noise_gamma_random_strength,
+        "ss_min_snr_gamma": config.min_snr_gamma,
+        "ss_debiased_estimation": config.debiased_estimation_loss,
+        "ss_loss_type": config.loss_type,
+        "ss_huber_schedule": config.huber_schedule if huber else None,
+        "ss_huber_c": config.huber_c if huber else None,
+        "ss_huber_scale": config.huber_scale if huber else None,
     }
 
 
@@ -187,4 +204,6 @@ def _modelspec(config: TrainConfig, family: Family, progressed: Progressed) -> d
     }
     if config.clip_skip > 1:
         spec["modelspec.encoder_layer"] = str(config.clip_skip)
+    if (config.min_timestep, config.max_timestep) != (0, 1000):
+        spec["modelspec.timestep_range"] = f"{config.min_timestep},{config.max_timestep}"
     return spec

@@ -28,6 +28,7 @@ from lora_lab.train.families.base import Base, Family
 from lora_lab.train.families.sd1 import SD1
 from lora_lab.train.loop import PackData
 from lora_lab.train.metadata import DatasetFacts
+from lora_lab.train.noising import check_noise_and_loss
 from lora_lab.train.pack import AdapterOptions
 from lora_lab.train.step import Member, Session, encode_pixels
 
@@ -205,6 +206,7 @@ def add_member(session: Session, config: TrainConfig, key: int, data: PackData, 
 
     `place` is the run's folder and who hears its events. Raises Failure for what the optimizer refuses.
     """
+    check_noise_and_loss(config)
     options = AdapterOptions(
         rank=config.net_dim,
         alpha=effective_alpha(config),

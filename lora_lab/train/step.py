@@ -11,9 +11,9 @@ from torch.optim import Optimizer
 
 from lora_lab.config import StepPlan, TrainConfig
 from lora_lab.tracking.events import Record
-from lora_lab.train import loss, noise
+from lora_lab.train import loss, noise, noising
 from lora_lab.train.data.batches import PackBatch
-from lora_lab.train.draws import normal, torch_draws
+from lora_lab.train.draws import normal
 from lora_lab.train.families.base import Base, Encoded, Family
 from lora_lab.train.optimizer import ParamGroup, clip_gradients
 from lora_lab.train.pack import LoraWeights, Pack
@@ -117,10 +117,13 @@ def pack_losses(session: Session, members: Sequence[Member], batch: PackBatch) -
     parts = len(members)
     clean = latents_of(session, batch, [m.config.test_seed for m in members])
     size = clean.shape[0] // parts
-    noises = torch.cat([_noise(m.config, (size, *clean.shape[1:]), batch.index) for m in members]).to(clean.device)
-    t = torch.cat([_timesteps(m.config, size, batch.index) for m in members]).to(clean.device)
+    pairs = list(zip([m.config for m in members], clean.chunk(parts), strict=True))
+    drawn = [noising.drawn_noise(config, own, batch.index) for config, own in pairs]
+    added = [noising.perturbed(m.config, own, batch.index) for m, own in zip(members, drawn, strict=True)]
+    noises = torch.cat(drawn)
+    t = torch.cat([noising.timesteps(m.config, size, batch.index) for m in members]).to(clean.device)
     acp = session.base.alphas_cumprod
-    noisy = noise.add_noise(clean, noises, acp, t)
+    noisy = noise.add_noise(clean, torch.cat(added), acp, t)
     with session.accelerator.autocast():
         text = encode(session, members, batch.token_ids)
         predicted = session.family.predict(session.base, noisy, t, text)
@@ -142,26 +145,23 @@ class _Part(NamedTuple):
 def _loss_of(config: TrainConfig, acp: Tensor, part: _Part) -> Tensor:
     t = part.t
     wanted = noise.target(part.clean, part.noises, acp, t, config.v_parameterization)
-    errors = loss.elementwise(config.loss_type, part.predicted, wanted, loss.huber_threshold(acp, t))
-    per_picture = errors.mean(dim=(1, 2, 3)) * part.weights
+    threshold = loss.huber_threshold(config.huber_schedule, config.huber_c, config.huber_scale, acp, t)
+    errors = loss.elementwise(config.loss_type, part.predicted, wanted, threshold)
+    return (errors.mean(dim=(1, 2, 3)) * part.weights * _timestep_weights(config, noise.snr(acp, t))).mean()
+
+
+def _timestep_weights(config: TrainConfig, snr: Tensor) -> Tensor:
+    """What the loss of each picture counts by its timestep, (n,); several wishes multiply, as in sd-scripts."""
+    weights = torch.ones_like(snr)
     if config.min_snr_gamma:
-        per_picture = per_picture * loss.min_snr_weight(
-            noise.snr(acp, t), config.min_snr_gamma, config.v_parameterization
-        )
-    return per_picture.mean()
-
-
-def _noise(config: TrainConfig, shape: tuple[int, ...], index: int) -> Tensor:
-    drawn = normal(shape, config.test_seed, "noise", index)
-    if config.noise_offset:
-        offset = normal((*shape[:2], 1, 1), config.test_seed, "noise_offset", index)
-        drawn = drawn + config.noise_offset * offset
-    return drawn
-
-
-def _timesteps(config: TrainConfig, count: int, index: int) -> Tensor:
-    draws = torch_draws(config.test_seed, "timestep", index)
-    return torch.randint(noise.TRAIN_STEPS, (count,), generator=draws)
+        weights = weights * loss.min_snr_weight(snr, config.min_snr_gamma, config.v_parameterization)
+    if config.scale_v_pred_loss_like_noise_pred:
+        weights = weights * loss.like_noise_weight(snr)
+    if config.v_pred_like_loss:
+        weights = weights * loss.like_velocity_weight(snr, config.v_pred_like_loss)
+    if config.debiased_estimation_loss:
+        weights = weights * loss.debiased_weight(snr, config.v_parameterization)
+    return weights
 
 
 def latents_of(session: Session, batch: PackBatch, seeds: Sequence[int]) -> Tensor:

@@ -94,6 +94,15 @@ BORDERS = {
     "validation_split": (-0.1, 0.0, 0.99, 1.0),
     "scale_weight_norms": (-1.0, 0.0, 5.0, None),
     "network_dropout": (-0.1, 0.0, 0.99, 1.0),
+    "adaptive_noise_scale": (-1.1, -1.0, 1.0, 1.1),
+    "multires_noise_iterations": (-1, 0, 100, 101),
+    "multires_noise_discount": (-0.1, 0.0, 1.0, 1.1),
+    "ip_noise_gamma": (-0.1, 0.0, 1.0, 1.1),
+    "v_pred_like_loss": (-0.1, 0.0, 5.0, None),
+    "huber_c": (0.0, 1e-3, 1.0, 1.1),
+    "huber_scale": (0.0, 1e-3, 10.0, None),
+    "min_timestep": (-1, 0, 999, 1000),
+    "max_timestep": (0, 1, 1000, 1001),
 }
 """key: just too low, lowest, a high one, just too high."""
 

@@ -26,7 +26,7 @@ HUNDREDS = {
     "4": {"sd_optimizers", "rates", "optimizers", "optimizer_arguments", "schedule", "curves"},
     "5": {"sd_length", "steps", "saving", "samples"},
     "6": {"sd_pictures", "resolution", "augmentation", "bucket_limits"},
-    "7": {"sd_precision", "precision", "model_family", "base_model"},
+    "7": {"sd_precision", "precision", "model_family", "base_model", "noise_loss"},
     "8": {"misread_numbers", "misread_switches", "misread_values"},
     "9": {"not_built"},
 }

@@ -26,7 +26,11 @@ OPTIMISATION = (
     "learning_rate unet_lr text_encoder_lr optimizer lr_scheduler lr_warmup_steps max_grad_norm "
     "gradient_accumulation_steps gradient_checkpointing mixed_precision full_fp16 lowram cache_latents"
 )
-LOSS = "noise_offset min_snr_gamma loss_type prior_loss_weight"
+LOSS = (
+    "noise_offset noise_offset_random_strength adaptive_noise_scale multires_noise_iterations multires_noise_discount "
+    "ip_noise_gamma ip_noise_gamma_random_strength min_snr_gamma debiased_estimation loss_type huber_schedule huber_c "
+    "huber_scale prior_loss_weight"
+)
 DATASET = (
     "batch_size_per_device total_batch_size resolution color_aug flip_aug random_crop shuffle_caption keep_tokens "
     "enable_bucket bucket_no_upscale min_bucket_reso max_bucket_reso caption_dropout_rate "
@@ -77,9 +81,17 @@ def test_every_key_is_there(described: Describe) -> None:
     """The keys are sd-scripts', group by group as the reference lists them, and every value is text."""
     about = described()
     wanted = {f"ss_{key}" for group in (RUN, MODEL, NETWORK, OPTIMISATION, LOSS, DATASET) for key in group.split()}
-    assert len(wanted) == 68
+    assert len(wanted) == 78
     assert {key for key in about if key.startswith("ss_")} == wanted
     assert all(type(value) is str for value in about.values())
+
+
+def test_noise_and_loss(described: Describe) -> None:
+    """Huber's settings are told with its losses only, and a part of the timesteps in modelspec's words."""
+    plain, huber = described(), described(loss_type="huber", huber_c=0.2, min_timestep=10)
+    assert (plain["ss_huber_c"], huber["ss_huber_c"], huber["ss_huber_schedule"]) == ("None", "0.2", "snr")
+    assert "modelspec.timestep_range" not in plain
+    assert huber["modelspec.timestep_range"] == "10,1000"
 
 
 def test_spelling_of_values(described: Describe) -> None:

@@ -1,6 +1,7 @@
 """The diffusion arithmetic against vectors that sd-scripts printed."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,43 @@ def test_min_snr_weight(v: bool, key: str) -> None:
     same(loss.min_snr_weight(noise.snr(ACP, T), 5.0, v), FACTS[key])
 
 
-def test_huber_threshold() -> None:
-    """The huber threshold follows sd-scripts' default `snr` schedule."""
-    same(loss.huber_threshold(ACP, T), FACTS["huber_c_snr_scale2"])
+@pytest.mark.parametrize("schedule", ["snr", "exponential", "constant"])
+def test_huber_threshold(schedule: loss.HuberSchedule) -> None:
+    """The huber threshold follows sd-scripts' three schedules, with c = 0.1 and a scale of 2."""
+    same(loss.huber_threshold(schedule, 0.1, 2.0, ACP, T), FACTS[f"huber_c_{schedule}_scale2"])
+
+
+@pytest.mark.parametrize(("v", "key"), [(False, "debiased_eps"), (True, "debiased_v")])
+def test_debiased_weight(v: bool, key: str) -> None:
+    """The weights of debiased estimation are sd-scripts' for noise and for velocity prediction."""
+    same(loss.debiased_weight(noise.snr(ACP, T), v), FACTS[key])
+
+
+def test_weights_between_noise_and_velocity() -> None:
+    """A velocity's loss weighted like noise, and a noise's with half of the velocity's, weigh as in sd-scripts."""
+    same(loss.like_noise_weight(noise.snr(ACP, T)), FACTS["scale_v_like_noise"])
+    same(loss.like_velocity_weight(noise.snr(ACP, T), 0.5), FACTS["v_pred_like_loss_0.5"])
+
+
+def test_pyramid_by_hand() -> None:
+    """Two levels: each counts by its power of the discount, the smaller one enlarged, the whole brought to 1."""
+    drawn = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    levels = [torch.full((1, 1, 2, 2), 10.0), torch.full((1, 1, 1, 1), 4.0)]
+    raw = drawn + 10.0 + 0.5 * 4.0
+    torch.testing.assert_close(noise.pyramid(drawn, levels, 0.5), raw / raw.std())
+
+
+def test_pyramid_sizes() -> None:
+    """The first level is whole, each next one smaller by 2 to 4 per level, and a side of 1 ends it."""
+    for seed in range(50):
+        sizes = noise.pyramid_sizes(64, 48, 10, random.Random(seed))
+        assert sizes[0] == (64, 48)
+        for level, (height, width) in enumerate(sizes[1:], 1):
+            assert max(1, 64 // 4**level) <= height <= 64 / 2**level
+            assert max(1, 48 // 4**level) <= width <= 48 / 2**level
+        assert 1 in sizes[-1]
+        assert all(1 not in size for size in sizes[:-1])
+    assert len(noise.pyramid_sizes(64, 48, 2, random.Random(0))) == 2
 
 
 def test_velocity() -> None:

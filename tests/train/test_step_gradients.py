@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lora_lab.config import TrainConfig
-from lora_lab.train import lora_file, prepare, step
+from lora_lab.train import lora_file, noising, prepare, step
 from lora_lab.train.families.sd1 import SD1
 from lora_lab.train.step import pack_losses, pack_step
 
@@ -37,7 +37,7 @@ def test_gradients_are_those_of_peft(
     batch = opened.data.training[0]
     ours = gradients(opened, batch)
     noisy, t, _, _ = seen[0]
-    noise = step._noise(config, tuple(noisy.shape), 0)
+    noise = noising.drawn_noise(config, noisy, 0)
     lora_file.save_lora(tmp_path / "x.safetensors", lora_file.state_dict(opened.members[0].layers, torch.float32), {})
     pipe.load_lora_weights(tmp_path / "x.safetensors")
     models = {"lora_unet": pipe.unet, "lora_te_text_model": pipe.text_encoder}

@@ -36,6 +36,7 @@ def convert(tree: Tree) -> Document:
     if draft.value("num_epochs") is None:
         _epochs(draft, tree)
     _drop_second_warm_up(draft)
+    _drop_other_noise(draft, tree)
     if _is_zero(draft.value("unet_lr")) and _is_zero(draft.value("text_encoder_lr")):
         for name in ("unet_lr", "text_encoder_lr"):
             draft.change(name, None)  # the GUI passes on neither: the main rate counts
@@ -119,6 +120,21 @@ def _drop_second_warm_up(draft: Draft) -> None:
         draft.take_out("warmup_lr_ratio", "lr_warmup_steps wins over it", asks=False)
     else:
         draft.entries.pop("lr_warmup_steps", None)
+
+
+_ORIGINAL = ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale")
+_MULTIRES = ("multires_noise_iterations", "multires_noise_discount")
+
+
+def _drop_other_noise(draft: Draft, tree: Tree) -> None:
+    """Keep the settings of the kind of noise offset that is chosen: the GUI passes on no others (lora_gui.py)."""
+    kind = next((item.value for item in tree.items if item.key == "noise_offset_type"), None)
+    if kind is None:
+        return
+    for name in _ORIGINAL if kind == "Multires" else _MULTIRES:
+        draft.take_out(name, f"noise_offset_type is {kind}", asks=False)
+    if not draft.value("noise_offset"):
+        draft.take_out("adaptive_noise_scale", "the GUI passes it on with noise_offset only", asks=False)
 
 
 def _tabs(draft: Draft, tree: Tree) -> None:

@@ -71,10 +71,7 @@ NETWORK: Final = _words(
 """Other networks than the plain LoRA of attention layers."""
 
 LOSS: Final = _words(
-    "adaptive_noise_scale multires_noise_iterations multires_noise_discount noise_offset_type"
-    " noise_offset_random_strength ip_noise_gamma ip_noise_gamma_random_strength debiased_estimation_loss"
-    " zero_terminal_snr scale_v_pred_loss_like_noise_pred v_pred_like_loss huber_c huber_schedule huber_scale"
-    " min_timestep max_timestep masked_loss alpha_mask conditioning_data_dir weighting_scheme"
+    "noise_offset_type zero_terminal_snr masked_loss alpha_mask conditioning_data_dir weighting_scheme"
 )
 """Noise and loss."""
 

@@ -31,6 +31,10 @@ _OFF_AT_ZERO = frozenset(
     [
         "noise_offset",
         "min_snr_gamma",
+        "adaptive_noise_scale",
+        "multires_noise_iterations",
+        "ip_noise_gamma",
+        "v_pred_like_loss",
         "scale_weight_norms",
         "network_dropout",
         "caption_dropout_every_n_epochs",
@@ -49,14 +53,7 @@ _OFF_AT_ZERO = frozenset(
 
 _PLAIN = "networks.lora"
 _REFINES = {
-    "multires_noise_discount": "multires_noise_iterations",
-    "ip_noise_gamma_random_strength": "ip_noise_gamma",
-    "noise_offset_random_strength": "noise_offset",
-    "adaptive_noise_scale": "noise_offset",
     "noise_offset_type": "multires_noise_iterations",
-    "huber_c": "loss_type",
-    "huber_schedule": "loss_type",
-    "huber_scale": "loss_type",
     "token_warmup_min": "token_warmup_step",
     "conditioning_data_dir": "masked_loss",
 }

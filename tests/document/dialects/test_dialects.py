@@ -71,6 +71,19 @@ def test_gui_conversions() -> None:
     assert origin.spellings["net_dim"] == "network_dim"
 
 
+def test_gui_noise() -> None:
+    """Of the two kinds of noise offset that the GUI saves, the chosen one counts."""
+    saved = {"noise_offset": "0.05", "multires_noise_iterations": 8, "multires_noise_discount": 0.2}
+    original, _ = gui(noise_offset_type="Original", adaptive_noise_scale=0.005, **saved)
+    assert original.values["noise_offset"] == 0.05
+    assert original.values["adaptive_noise_scale"] == 0.005
+    assert not {"multires_noise_iterations", "multires_noise_discount"} & set(original.values)
+    multires, origin = gui(noise_offset_type="Multires", adaptive_noise_scale=0.005, **saved)
+    assert multires.values["multires_noise_iterations"] == 8
+    assert not {"noise_offset", "adaptive_noise_scale"} & set(multires.values)
+    assert not [one for one in origin.dropped if one.asks]
+
+
 def test_gui_epochs() -> None:
     """`epoch` counts unless steps or max_train_epochs are set."""
     assert gui(epoch="3")[0].values["num_epochs"] == 3
