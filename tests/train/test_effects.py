@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lora_lab.config import TrainConfig
-from lora_lab.train import step
+from lora_lab.train import noising
 from lora_lab.train.families.sd1 import SD1
 from lora_lab.train.step import pack_losses, pack_step
 
@@ -33,8 +33,8 @@ def test_gradient_acc_steps(
     open_pack: Open, make_config: Make, gradients: Callable[..., Gradients], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two batches of one picture accumulated have the gradient of the batch of both."""
-    monkeypatch.setattr(step, "_noise", lambda config, shape, index: torch.ones(shape))
-    monkeypatch.setattr(step, "_timesteps", lambda config, count, index: torch.full((count,), 400))
+    monkeypatch.setattr(noising, "drawn_noise", lambda config, clean, index: torch.ones_like(clean))
+    monkeypatch.setattr(noising, "timesteps", lambda config, count, index: torch.full((count,), 400))
     opened = open_pack(make_config(batch_size=2), up=0.3)
     batch = opened.data.training[0]
     assert batch.latents.shape[0] == 2

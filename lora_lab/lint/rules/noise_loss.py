@@ -1,11 +1,11 @@
-"""LL73x: noise and loss."""
+"""LL74x: noise and loss."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from lora_lab.config import TrainConfig
 from lora_lab.lint.finding import removed
-from lora_lab.lint.rule import Hit, View, rule
+from lora_lab.lint.rule import OURS, Hit, View, rule
 
 _NOISE = "sd-scripts library/train_util.py get_noise_noisy_latents_and_timesteps"
 _VERIFY = "sd-scripts library/train_util.py verify_training_args"
@@ -56,12 +56,13 @@ _REFINING = tuple(key for row in _REFINES for key in row.keys)
 
 
 @rule(
-    "LL731",
+    "LL741",
     "noise-or-loss-refinement-without-effect",
     "warning",
     reads=(*_REFINING, "noise_offset", "multires_noise_iterations", "ip_noise_gamma", "loss_type"),
     source=f"{_NOISE}; {_HUBER}",
     idle=_REFINING,
+    targets=OURS,
 )
 def refinement_without_effect(view: View) -> Iterator[Hit]:
     """A setting refines another one that is off.
@@ -93,11 +94,12 @@ def refinement_without_effect(view: View) -> Iterator[Hit]:
 
 
 @rule(
-    "LL732",
+    "LL742",
     "two-low-frequency-noises",
     "warning",
     reads=("noise_offset", "multires_noise_iterations"),
     source=_NOISE,
+    targets=OURS,
 )
 def two_low_frequency_noises(view: View) -> Iterator[Hit]:
     """Offset noise and pyramid noise are both on.
@@ -126,11 +128,12 @@ def two_low_frequency_noises(view: View) -> Iterator[Hit]:
 
 
 @rule(
-    "LL733",
+    "LL743",
     "two-timestep-weights",
     "warning",
     reads=("min_snr_gamma", "debiased_estimation_loss"),
     source="sd-scripts train_network.py post_process_loss",
+    targets=OURS,
 )
 def two_timestep_weights(view: View) -> Iterator[Hit]:
     """Two weights of the timesteps are multiplied.
@@ -159,11 +162,12 @@ def two_timestep_weights(view: View) -> Iterator[Hit]:
 
 
 @rule(
-    "LL734",
+    "LL744",
     "no-timesteps-left",
     "error",
     reads=("min_timestep", "max_timestep"),
     source="sd-scripts library/train_util.py get_timesteps",
+    targets=OURS,
 )
 def no_timesteps_left(view: View) -> Iterator[Hit]:
     """The smallest timestep is not below the largest.
@@ -191,11 +195,12 @@ def no_timesteps_left(view: View) -> Iterator[Hit]:
 
 
 @rule(
-    "LL735",
+    "LL745",
     "loss-for-other-prediction",
     "error",
     reads=("scale_v_pred_loss_like_noise_pred", "v_pred_like_loss", "v_parameterization"),
     source=_VERIFY,
+    targets=OURS,
 )
 def loss_for_other_prediction(view: View) -> Iterator[Hit]:
     """A weight of the loss is for models that predict something else.
@@ -229,7 +234,7 @@ def loss_for_other_prediction(view: View) -> Iterator[Hit]:
 
 
 @rule(
-    "LL736",
+    "LL746",
     "input-perturbation-high",
     "warning",
     reads=("ip_noise_gamma",),
