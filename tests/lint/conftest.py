@@ -14,7 +14,8 @@ from lora_lab.lint import Disk, LintResult, Rule, lint_document
 from lora_lab.lint.data_folder import PICTURE_SUFFIXES
 
 _TENSORS = b"safetensors "
-_SIZE = re.compile(r"([0-9]+)x([0-9]+)")
+_PICTURE = re.compile(r"(half of |animated )?([0-9]+)x([0-9]+)")
+_ANIMATION = b"\0\0\0\x08acTL\0\0\0\x02\0\0\0\0\xf3\x8d\x93\x70"
 _BLOCK = re.compile(r"```(json|files|toml|sh)\n(.*?)```", re.DOTALL)
 
 
@@ -50,9 +51,11 @@ def png(width: int, height: int, chunks: bytes = b"") -> bytes:
 
 def _content(path: str, text: str) -> bytes:
     """Return a file's bytes: a picture of 512x512 or of the size that is said, what is written, or nothing."""
-    size = _SIZE.fullmatch(text)
-    if size or (not text and Path(path).suffix.lower() in PICTURE_SUFFIXES):
-        return png(int(size[1]), int(size[2])) if size else png(512, 512)
+    if not text and Path(path).suffix.lower() in PICTURE_SUFFIXES:
+        return png(512, 512)
+    if said := _PICTURE.fullmatch(text):
+        whole = png(int(said[2]), int(said[3]), _ANIMATION if said[1] == "animated " else b"")
+        return whole[: len(whole) // 2] if said[1] == "half of " else whole
     data = b"" if text == "(empty)" else text.encode("latin-1").decode("unicode_escape").encode("latin-1")
     if data.startswith(_TENSORS):
         data = data.removeprefix(_TENSORS)
@@ -63,8 +66,8 @@ def _content(path: str, text: str) -> bytes:
 def _lay_out(files: str, folder: Path) -> None:
     """Make files from lines `path: content`.
 
-    \\xff and the like are bytes, `safetensors {...}` is such a header, `640x480` a picture of that size, `(empty)` a
-    file of 0 bytes; a picture of which nothing is said has 512x512 pixels.
+    \\xff and the like are bytes, `safetensors {...}` is such a header, `640x480` is a picture of that size,
+    also `half of` it or `animated`, `(empty)` a file of 0 bytes; a picture of which nothing is said has 512x512 pixels.
     """
     for line in filter(None, map(str.strip, files.splitlines())):
         path, _, content = line.partition(":")

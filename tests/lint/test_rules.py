@@ -20,12 +20,12 @@ by_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
 
 HUNDREDS = {
     "0": {"sd_files", "sd_data_sets", "easy_json", "dialects", "fields", "suppressions", "text"},
-    "1": {"config_files", "files", "picture_files", "folders", "regularisation"},
+    "1": {"config_files", "data_paths", "files", "picture_contents", "picture_files", "folders", "regularisation"},
     "2": {"sd_captions", "captions", "caption_files", "caption_texts", "caption_words"},
     "3": {"sd_network", "network", "starting_point"},
     "4": {"sd_optimizers", "rates", "optimizers", "optimizer_arguments", "schedule", "curves"},
-    "5": {"sd_length", "steps", "saving", "samples"},
-    "6": {"sd_pictures", "resolution", "augmentation", "bucket_limits"},
+    "5": {"run_length", "sd_length", "steps", "saving", "samples"},
+    "6": {"sd_pictures", "resolution", "augmentation", "bucket_fit", "bucket_limits"},
     "7": {"sd_precision", "precision", "model_family", "base_model", "noise_loss"},
     "8": {"misread_numbers", "misread_switches", "misread_values"},
     "9": {"not_built"},
