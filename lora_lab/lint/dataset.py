@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from lora_lab.config import StepPlan, TrainConfig, plan_steps
@@ -15,6 +16,7 @@ from lora_lab.config.buckets import (
     make_resolutions,
     select,
 )
+from lora_lab.document import Span
 from lora_lab.failure import Failure
 from lora_lab.lint.caption_survey import CAPTION_SUFFIXES, Captions
 from lora_lab.lint.data_folder import DataFolder
@@ -76,6 +78,12 @@ def both(view: View) -> Iterator[tuple[str, DataFolder]]:
     other = regularisation(view)
     if other is not None:
         yield "reg_img_folder", other
+
+
+def span_of(view: View, path: Path) -> Span | None:
+    """Return where a file names a folder of pictures by itself, None where it names the parent."""
+    named = view.document.origin.image_dirs if view.document.origin else ()
+    return next((one.span for one in named if view.disk.resolve(one.path) == path), None)
 
 
 def captions(view: View) -> Captions:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 import lora_lab
 from lora_lab.cli import group
@@ -22,7 +23,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     (tmp_path / "pictures" / "10_cat").mkdir(parents=True)
-    (tmp_path / "pictures" / "10_cat" / "a.png").touch()
+    for name in "abcde":
+        Image.new("RGB", (512, 512)).save(tmp_path / "pictures" / "10_cat" / f"{name}.png")
     (tmp_path / "good.json").write_text(json.dumps(GOOD))
     (tmp_path / "bad.json").write_text(json.dumps(GOOD | {"net_dim": "32", "save_as": "pt"}))
     (tmp_path / "note.json").write_text(json.dumps(GOOD | {"flip_aug": True}))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from lora_lab.lint.data_folder import Subset, repeats_of
-from lora_lab.lint.dataset import DATA_KEYS, both, training
+from lora_lab.lint.dataset import DATA_KEYS, both, span_of, training
 from lora_lab.lint.disk import Disk
 from lora_lab.lint.finding import set_to
 from lora_lab.lint.rule import Hit, View, rule
@@ -49,7 +49,7 @@ def image_folder_not_found(view: View) -> Iterator[Hit]:
     for path in [subset.path for subset in data.subsets] if data.named else [data.path]:
         if not view.disk.is_folder(path):
             what = "is a file, not a folder" if view.disk.exists(path) else "does not exist"
-            yield Hit(f"{path} {what}", ("img_folder",), remedy)
+            yield Hit(f"{path} {what}", ("img_folder",), remedy, span=span_of(view, path))
 
 
 @rule("LL104", "images-in-parent-folder", "error", reads=("img_folder",), source=_LEAF, sees="disk")
@@ -164,7 +164,12 @@ def zero_repeats(view: View) -> Iterator[Hit]:
     for subset in training(view).subsets:
         if subset.repeats == 0:
             message = f'the folder "{subset.name}" is shown 0 times an epoch: it is not used'
-            yield Hit(message, ("img_folder",), "give it a number of at least 1, or move it away")
+            yield Hit(
+                message,
+                ("img_folder",),
+                "give it a number of at least 1, or move it away",
+                span=span_of(view, subset.path),
+            )
 
 
 @rule("LL107", "no-images", "error", reads=DATA_KEYS, source=_LEAF, sees="disk")
@@ -197,7 +202,8 @@ def no_images(view: View) -> Iterator[Hit]:
     for key, data in both(view):
         for subset in data.used:
             if not subset.listing.pictures and view.disk.is_folder(subset.path):
-                yield Hit(f'the folder "{subset.name}" has no picture', (key,), _where_they_are(view.disk, subset))
+                remedy = _where_they_are(view.disk, subset)
+                yield Hit(f'the folder "{subset.name}" has no picture', (key,), remedy, span=span_of(view, subset.path))
     data = training(view)
     unnamed = any(subset.listing.pictures for subset in data.subsets)
     if view.disk.is_folder(data.path) and not data.used and not unnamed and not data.stray:
@@ -255,4 +261,5 @@ def same_name_pictures(view: View) -> Iterator[Hit]:
         twice = [name for name in subset.listing.pictures if stems[name.rpartition(".")[0]] > 1]
         if twice:
             message = f"{subset.name}: {len(twice)} pictures share name and caption with another, such as {twice[0]}"
-            yield Hit(message, ("img_folder",), "rename one of each pair, or remove the copy")
+            where = span_of(view, subset.path)
+            yield Hit(message, ("img_folder",), "rename one of each pair, or remove the copy", span=where)

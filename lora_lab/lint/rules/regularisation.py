@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
-from lora_lab.lint.finding import removed
+from lora_lab.lint.data_folder import repeats_of
+from lora_lab.lint.dataset import regularisation, span_of
+from lora_lab.lint.finding import removed, set_to
 from lora_lab.lint.rule import Hit, View, rule
 
 _PRIOR = "sd-scripts library/train_util.py DreamBoothDataset"
@@ -20,7 +22,7 @@ def regularisation_not_found(view: View) -> Iterator[Hit]:
     """The regularisation folder is missing, or has no `N_name` folder with pictures.
 
     What it does
-    Looks for the folder and its `N_name` folders.
+    Looks for the folder and its `N_name` folders: a flat folder of pictures, or such a folder itself, is not enough.
 
     Why is this bad
     sd-scripts goes on without regularisation and says nothing; here the run stops.
@@ -41,14 +43,29 @@ def regularisation_not_found(view: View) -> Iterator[Hit]:
     class/1_cat/a.png
     ```
     """
-    if not view.config.reg_img_folder:
+    data = regularisation(view)
+    if data is None:
         return
-    path = view.disk.resolve(view.config.reg_img_folder)
-    if not view.disk.is_folder(path):
-        yield Hit(f"no regularisation folder at {path}", ("reg_img_folder",), "give a folder, or null for none")
-    elif not view.disk.data_folder(path).pictures:
-        message = f"{path} has no folder like 1_name with pictures in it"
-        yield Hit(message, ("reg_img_folder",), "move the class pictures into such a folder")
+    key = ("reg_img_folder",)
+    for path in [subset.path for subset in data.subsets] if data.named else [data.path]:
+        if not view.disk.is_folder(path):
+            where = span_of(view, path)
+            yield Hit(f"no regularisation folder at {path}", key, "give a folder, or null for none", span=where)
+    path = data.path
+    if data.named or data.pictures or not view.disk.is_folder(path):
+        return
+    unnumbered = [subset.name for subset in data.subsets if subset.repeats is None and subset.listing.pictures]
+    if repeats_of(path.name) is not None and data.stray:
+        message = f"{path.name} holds the regularisation pictures themselves: reg_img_folder is the folder above it"
+        yield Hit(message, key, f"write {path.parent}", set_to("reg_img_folder", str(path.parent)))
+    elif data.stray:
+        message = f"{path} holds {len(data.stray)} picture(s) directly, where they are not used"
+        yield Hit(message, key, f"move them into a folder like {path / '1_class'}")
+    elif unnumbered:
+        message = f'the regularisation folder "{unnumbered[0]}" has no repeats in its name and is not used'
+        yield Hit(message, key, f'call it "1_{unnumbered[0]}"')
+    else:
+        yield Hit(f"{path} has no folder like 1_name with pictures in it", key, "put the class pictures into one")
 
 
 @rule(
