@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from lora_lab.config.conflicts import CONFLICTS, conditional
 from lora_lab.config.names import IGNORED_KEYS, UNSUPPORTED_KEYS
 from lora_lab.config.parameters import PARAMETERS, Parameter
 from lora_lab.config.train_config import TrainConfig
@@ -19,17 +20,34 @@ TOOL_NAMES: Final[Mapping[str, str]] = {
 """How the dialects of `Parameter.aliases` are called in texts."""
 
 
-def train_schema() -> Schema:
-    """Return the schema of a config file, draft 2020-12.
+_RULE: Final = "^ *(ALL|LL[0-9]{1,3}|[a-z0-9]+(-[a-z0-9]+)*)"
+_SUPPRESSIONS: Final[Schema] = {
+    "description": "Rules of the linter that are not to be reported in this file, each with the reason why.",
+    "markdownDescription": "Rules of `lora-lab lint` that are not to be reported in this file, each with the reason: "
+    '`{"LL701": "the plugin that loads it is from 2022"}`.',
+    "anyOf": [
+        {
+            "type": "object",
+            "propertyNames": {"pattern": f"{_RULE}$"},
+            "additionalProperties": {"type": "string", "minLength": 1},
+        },
+        {"type": "array", "items": {"type": "string", "pattern": f"{_RULE}[:,]? +[^ ]"}},
+        {"type": "string", "pattern": f"{_RULE}[:,]? +[^ ]"},
+    ],
+}
 
-    It accepts every file that `check` finds no problem in. It can't say all that `check` does: an integral float passes
-    for a whole number, and any text for an optimizer.
+
+def train_schema() -> Schema:
+    """Return the schema of a config file, draft 7: the newest that VS Code and its YAML extension support in full.
+
+    It refuses what `check` finds a problem in and what `CONFLICTS` names, and nothing else; but an integral float
+    passes for a whole number, which JSON Schema can't tell apart.
     """
     bare = TrainConfig.model_json_schema()["properties"]
     leftovers: Schema = {key: {"deprecated": True} for key in sorted(IGNORED_KEYS - {"$schema"})}
     leftovers |= {key: {"deprecated": True, "enum": [False, None]} for key in sorted(UNSUPPORTED_KEYS)}
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "lora_lab training config",
         "description": "One LoRA training run. null stands for the default of every key that has one.",
         "type": "object",
@@ -39,7 +57,10 @@ def train_schema() -> Schema:
             "$schema": {"type": "string"},
             **{name: _property(known, bare[name]) for name, known in PARAMETERS.items()},
             **leftovers,
+            "lora_lab:ignore": _SUPPRESSIONS,
         },
+        "patternProperties": {"^(//|#|_comment|\\$)": {}},
+        "allOf": [conditional(conflict) for conflict in CONFLICTS],
     }
 
 

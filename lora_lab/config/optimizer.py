@@ -2,10 +2,10 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from lora_lab.config.about import MANY, About, Pitfall, Topic, same
-from lora_lab.config.shapes import OptimizerArguments, known_optimizer
+from lora_lab.config.shapes import OptimizerArguments, OptimizerName
 
 Rate = Annotated[float, Field(gt=0.0)]
 
@@ -201,7 +201,7 @@ class Optimizer(Topic):
         ),
     ] = False
     optimizer_type: Annotated[
-        Annotated[str, AfterValidator(known_optimizer)],
+        OptimizerName,
         About(
             row=66,
             meaning="The optimizer: a known name in any case, or `module.Class` of an installed package.",

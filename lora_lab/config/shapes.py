@@ -40,6 +40,7 @@ OPTIMIZERS: Final = (
 
 SMALLEST_SIDE: Final = 64
 LARGEST_SIDE: Final = 8192
+_DOTTED: Final = r"[^\W\d]\w*(\.[^\W\d]\w*)+"
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SIDES_TEXT: Final = re.compile(r"([0-9]{2,4}) ?[,x] ?([0-9]{2,4})")
 
@@ -52,9 +53,30 @@ def known_optimizer(name: str) -> str:
     by_fold = {known.casefold(): known for known in OPTIMIZERS}
     if name.casefold() in by_fold:
         return by_fold[name.casefold()]
-    if re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", name):
+    if re.fullmatch(_DOTTED, name):
         return name
     raise PydanticCustomError("choice", "not a known optimizer")
+
+
+def _any_case(name: str) -> str:
+    """Return a pattern for a name in capitals and small letters as one likes; JSON Schema knows no such flag."""
+    return "".join(f"[{char.upper()}{char.lower()}]" if char.isalpha() else char for char in name)
+
+
+OptimizerName = Annotated[
+    str,
+    AfterValidator(known_optimizer),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": list(OPTIMIZERS)},
+                {"type": "string", "pattern": f"^({'|'.join(map(_any_case, OPTIMIZERS))})$"},
+                {"type": "string", "pattern": f"^{_DOTTED}$"},
+            ]
+        }
+    ),
+]
+"""The first part of its schema is what an editor completes."""
 
 
 def not_a_float(value: object) -> object:
@@ -90,6 +112,9 @@ def _resolution(value: int | str | list[int]) -> int | str | list[int]:
     return value
 
 
+_SIDE_PATTERN: Final = (
+    "(0{0,2}(6[4-9]|[7-9][0-9])|0?[1-9][0-9]{2}|[1-7][0-9]{3}|80[0-9]{2}|81[0-8][0-9]|819[0-2])"  # 64 to 8192
+)
 _SIDE_SCHEMA: Final = {"type": "integer", "minimum": SMALLEST_SIDE, "maximum": LARGEST_SIDE}
 Resolution = Annotated[
     int | str | list[int],
@@ -98,7 +123,7 @@ Resolution = Annotated[
         {
             "anyOf": [
                 _SIDE_SCHEMA,
-                {"type": "string", "pattern": "^[0-9]{2,4} ?[,x] ?[0-9]{2,4}$"},
+                {"type": "string", "pattern": f"^{_SIDE_PATTERN} ?[,x] ?{_SIDE_PATTERN}$"},
                 {"type": "array", "items": _SIDE_SCHEMA, "minItems": 2, "maxItems": 2},
             ]
         }
