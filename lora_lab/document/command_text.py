@@ -12,7 +12,7 @@ from typing import NamedTuple
 from lora_lab.document.document import Lines, ParseProblem, Span
 from lora_lab.document.tree import Item, Tree
 
-_SCRIPT = re.compile(r"(?:train|finetune)\w{0,60}\.py\b")
+_SCRIPT = re.compile(r"(?:train|fine_?tune)\w{0,60}\.py\b")
 _BRACKETS = re.compile(r"\{[^{}\r\n]{0,300}\}|\$\([^()\r\n]{0,300}\)")
 _BEFORE = re.compile(r"\w*$")
 _FLAG = re.compile(r"--(?P<name>[A-Za-z][\w-]*)(?P<value>=.*)?", re.DOTALL)

@@ -144,6 +144,8 @@ WHOLE: Final = frozenset(["own", "sd-scripts", "sd-scripts-command", "easy-toml"
 
 def plain(value: object) -> object:
     """Return a number or switch that is written as a text as what it is."""
+    if isinstance(value, list) and len(value) == 1:
+        return plain(value[0])
     if not isinstance(value, str) or len(value) > 40:
         return value
     text = value.strip()

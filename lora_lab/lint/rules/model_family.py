@@ -11,7 +11,7 @@ _FAMILY = "diffusers unet/config.json cross_attention_dim"
 _MADE_AT = {"sd1": 512, "sdxl": 1024}
 """Pixels of a side; Stable Diffusion 2 exists in two sizes, 512 and 768."""
 
-_V_IN_NAME = re.compile(r"(?<![a-z])v-?_?pred", re.IGNORECASE)
+_V_IN_NAME = re.compile(r"v[-_ ]?pred", re.IGNORECASE)
 
 
 @rule("LL721", "v2-mismatch", "error", reads=("base_model", "v2"), source=_FAMILY, sees="disk")
