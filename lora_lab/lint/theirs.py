@@ -86,6 +86,8 @@ class Theirs(NamedTuple):
     def number(self, name: str) -> float | None:
         """Return a setting's number, None where it is none."""
         value = self.get(name)
+        if isinstance(value, list) and len(value) == 1:
+            value = plain(value[0])  # flags that take several, such as text_encoder_lr
         return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
     def on(self, name: str) -> bool:
@@ -144,8 +146,6 @@ WHOLE: Final = frozenset(["own", "sd-scripts", "sd-scripts-command", "easy-toml"
 
 def plain(value: object) -> object:
     """Return a number or switch that is written as a text as what it is."""
-    if isinstance(value, list) and len(value) == 1:
-        return plain(value[0])
     if not isinstance(value, str) or len(value) > 40:
         return value
     text = value.strip()
