@@ -9,6 +9,7 @@ from typing import Any, Final
 from lora_lab.config import PARAMETERS
 from lora_lab.config.json_schema import json_text, train_schema
 from lora_lab.lint import RULES
+from lora_lab.sweep.grid_schema import grid_schema
 
 Renderer = Callable[[str], str]
 """From the present text of a file ("" where there is none) to what it must be."""
@@ -40,6 +41,10 @@ def _json(content: Mapping[str, Any]) -> str:
 
 def _train_schema(_: str) -> str:
     return _json(train_schema())
+
+
+def _grid_schema(_: str) -> str:
+    return _json(grid_schema())
 
 
 def _rules(_: str) -> str:
@@ -76,6 +81,7 @@ def parameter_table() -> str:
 
 OUTPUTS: Final[Mapping[Path, Renderer]] = {
     Path("schemas/train.schema.json"): _train_schema,
+    Path("schemas/grid.schema.json"): _grid_schema,
     Path("schemas/rules.json"): _rules,
     Path("README.md"): _readme,
 }
