@@ -122,7 +122,7 @@ def control_character_in_path(view: View) -> Iterator[Hit]:
     "LL110",
     "output-overwritten",
     "warning",
-    reads=("output_folder", "change_output_name", "save_as"),
+    reads=("output_folder", "change_output_name", "save_as", "load_previous_save_state"),
     source="sd-scripts train_network.py save_model",
     sees="disk",
 )
