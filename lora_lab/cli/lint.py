@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lora_lab.cli.sources import Source, may_be_config, sources
+from lora_lab.cli.sources import Source, may_be_config, sources, standard_input
 
 if TYPE_CHECKING:
     from lora_lab.document import Document
@@ -112,7 +112,7 @@ def command(files: tuple[str, ...], **options: Any) -> None:
             _judge(source, session)
     for source in files_to_judge:
         _judge(source, session)
-    _report(session, standard_input="-" in files)
+    _report(session, from_input="-" in files)
     for failure in session.failures:
         click.secho(f"error: {failure}", fg="red", err=True)
     click.get_current_context().exit(_exit_code(session))
@@ -158,7 +158,7 @@ def _judge(source: Source, session: Session) -> None:
         if source.path:
             document = read_config(source.path, options.dialect)
         else:
-            session.standard_input = sys.stdin.buffer.read()
+            session.standard_input = standard_input()
             document = decode_config(session.standard_input, None, options.dialect)
         settings = _settings(document.folder, session)
         if (source.found or options.skip_others) and _is_other(document, session):
@@ -246,7 +246,7 @@ def _difference(before: str, after: str, name: str) -> Iterator[str]:
         yield line if line.endswith(("\n", "\r")) else f"{line}\n\\ No newline at end of file\n"
 
 
-def _report(session: Session, *, standard_input: bool) -> None:
+def _report(session: Session, *, from_input: bool) -> None:
     """Print what was found, or write it to the file that is wanted."""
     options = session.options
     if options.diff:
@@ -257,13 +257,13 @@ def _report(session: Session, *, standard_input: bool) -> None:
         from lora_lab.lint.formats import rendered
 
         text = rendered(options.form, session.judged)
-    to_errors = options.diff or options.form != "text" or (options.fix and standard_input)
+    to_errors = options.diff or options.form != "text" or (options.fix and from_input)
     for line in session.fixes:
         _echo(line, err=to_errors)
     if options.output_file is not None:
         _write(options.output_file, text, session)
     elif text or not options.diff:
-        _echo(text, err=options.fix and standard_input)
+        _echo(text, err=options.fix and from_input)
 
 
 def _write(path: Path, text: str, session: Session) -> None:

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -39,6 +40,16 @@ def sources(files: Iterable[str], failures: list[str]) -> Iterator[Source]:
             if key not in seen:
                 seen.add(key)
                 yield source
+
+
+def standard_input() -> bytes:
+    """Return what the standard input holds; raises `Failure` where that is too large for a config."""
+    from lora_lab.document.read import LARGEST, too_large
+
+    data = sys.stdin.buffer.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise too_large("<stdin>")
+    return data
 
 
 def may_be_config(source: Source) -> bool:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, Literal
 
 from pydantic import ValidationError
@@ -29,6 +30,8 @@ _KINDS: Final[Mapping[str, Kind]] = {
     "string_pattern_mismatch": "range",
 }
 _PLACEHOLDER: Final = "placeholder"
+_MOST_GUESSES: Final = 200
+"""Of so many unknown keys it is said which was meant; a file with more of them is no config with slips of the hand."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,10 @@ def check(values: Mapping[str, object]) -> Checked:
     """
     known = {key: value for key, value in values.items() if key in PARAMETERS}
     wrong = _errors(known)
-    problems = [problem for key, value in values.items() for problem in _problems_of(key, value, wrong)]
+    strange = set(islice((key for key in values if key not in PARAMETERS), _MOST_GUESSES))
+    problems = [
+        problem for key, value in values.items() for problem in _problems_of(key, value, wrong, guess=key in strange)
+    ]
     missing = [key for key, kind in wrong.items() if kind == "missing"]
     problems += [_missing(key, key in known) for key in missing]
     return Checked(
@@ -101,9 +107,9 @@ def _config(valid: Mapping[str, object], missing: Iterable[str]) -> TrainConfig:
     return config.model_copy(update=dict.fromkeys(required, "")) if required else config
 
 
-def _problems_of(key: str, value: object, wrong: Mapping[str, Kind]) -> list[FieldProblem]:
+def _problems_of(key: str, value: object, wrong: Mapping[str, Kind], *, guess: bool) -> list[FieldProblem]:
     if key not in PARAMETERS:
-        return _unknown(key, value)
+        return _unknown(key, value, guess)
     if key not in wrong or wrong[key] == "missing":
         return []
     parameter = PARAMETERS[key]
@@ -117,12 +123,12 @@ def _missing(key: str, is_null: bool) -> FieldProblem:
     return FieldProblem(key, "missing", f"{message}: it has no default", None)
 
 
-def _unknown(key: str, value: object) -> list[FieldProblem]:
+def _unknown(key: str, value: object, guess: bool) -> list[FieldProblem]:
     if key in IGNORED_KEYS or (key in UNSUPPORTED_KEYS and (value is None or value is False)):
         return []
     if key in UNSUPPORTED_KEYS:
         return [FieldProblem(key, "unknown", f"{key} is not supported: {UNSUPPORTED_KEYS[key]}", value)]
-    meant = nearest_key(str(key))
+    meant = nearest_key(str(key)) if guess else None
     message = f"unknown key {shown(key).removeprefix('the text ')}"
     if meant is not None:
         message += f", did you mean {meant}?"

@@ -65,8 +65,13 @@ def parse_command(text: str, path: Path | None = None) -> Tree:
     text = text.removeprefix("\ufeff")
     lines = Lines(text)
     best: tuple[str, list[Item], list[Item], list[ParseProblem]] = ("", [], [], [])
+    reached = 0
     for name, at in [*_starts(text), ("", 0)]:
-        items, duplicates, problems = _items(list(_words(text, at)), lines)
+        if 0 < at < reached:
+            continue  # a word of a command without flags
+        words = list(_words(text, at))
+        reached = words[-1].end if words else at
+        items, duplicates, problems = _items(words, lines)
         if not best[0] or len(items) > len(best[1]):
             best = (name, items, duplicates, problems)
         if best[1]:

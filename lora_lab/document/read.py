@@ -30,15 +30,22 @@ def read_bytes(path: Path) -> bytes:
     """Return what a config file holds; raises `Failure` if there is no such file or it can't be read."""
     try:
         if path.is_dir():
-            raise Failure(f"{path} is a folder, not a config file", "name a .json file")
-        if path.stat().st_size > LARGEST:
-            raise Failure(f"{path} is too large for a config ({path.stat().st_size:,} bytes)", "name a .json file")
-        return path.read_bytes()
+            raise Failure(f"{path} is a folder, not a config file", "name a file in it")
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)  # some files, such as pipes, have a size only when they are read
+        if len(data) > LARGEST:
+            raise too_large(str(path))
+        return data
     except FileNotFoundError:
         raise Failure(f"no such file: {path}", "check the spelling and the folder") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise Failure(f"can't read {path}: {reason}", "check the file and its permissions") from None
+
+
+def too_large(name: str) -> Failure:
+    """Return the failure for a file that is larger than `LARGEST`."""
+    return Failure(f"{name} is too large for a config: more than {LARGEST:,} bytes", "a config has some thousand")
 
 
 def decode_document(data: bytes, path: Path | None = None) -> Document:

@@ -24,6 +24,7 @@ from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.resolver import VersionedResolver
 
 from lora_lab.document.document import Lines, ParseProblem, Span
+from lora_lab.document.read import read_bytes
 from lora_lab.failure import Failure
 
 DEEPEST = 50
@@ -64,9 +65,7 @@ class YamlDocument:
 def read_yaml(path: Path) -> YamlDocument:
     """Read a YAML file; raises `Failure` where the file cannot be read as text."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise Failure(f"cannot read {path}: {error.strerror}", "give the path of a YAML file") from error
+        text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Failure(f"{path} is no UTF-8 text (byte {error.start})", "save it as UTF-8") from error
     return parse_yaml(text, path)

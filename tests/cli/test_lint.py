@@ -126,6 +126,19 @@ def test_folder_is_searched(folder: Path) -> None:
     assert order == ["a.toml", "b.yaml", "bad.json", "c.yml", "d.sh", "e.BAT", "f.ps1"]
 
 
+def test_too_large_is_one_line(folder: Path) -> None:
+    """What is larger than any config ends with a line that says so, from a file and from the standard input."""
+    text = json.dumps(GOOD) + " " * 2_000_000
+    Path("large.json").write_text(text)
+    for result in (run("large.json"), run("-", stdin=text), run("--dialect", "own", "large.json")):
+        assert result.exit_code == 2
+        assert result.stderr.count("\n") == 1
+        assert "too large for a config" in result.stderr
+    (folder / "inside").mkdir()
+    Path("large.json").rename("inside/large.json")
+    assert run("inside").exit_code == 0
+
+
 def test_folder_without_configs(folder: Path) -> None:
     """A folder of other files is said in a line; one with no file that could be a config is an error."""
     (folder / "other").mkdir()

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,8 @@ from click.testing import CliRunner
 from lora_lab.cli import live
 from lora_lab.cli.sweep import SweepOptions, command, run_sweep
 from lora_lab.config import TrainConfig, check
-from lora_lab.document import Document
 from lora_lab.failure import Failure
-from lora_lab.lint import Disk, Finding, LintResult
+from lora_lab.lint import Disk, Finding
 from lora_lab.sweep import judge
 from lora_lab.sweep.execute import Progress
 from lora_lab.tracking.events import Record
@@ -69,17 +68,22 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     base = {"base_model": "base", "img_folder": "data", "output_folder": "out"}
     (tmp_path / "base.json").write_text(json.dumps(base))
     (tmp_path / "grid.yaml").write_text(GRID)
-    monkeypatch.setattr(judge, "lint_values", _lint)
+    monkeypatch.setattr(judge, "lint_points", _lint)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def _lint(values: Mapping[str, object], folder: Path, disk: Disk | None) -> LintResult:
-    checked = check(values)
-    found = [Finding("LL003", "wrong", "error", p.message, (p.key,), None, "mend it") for p in checked.problems]
+def _lint(
+    shared: Mapping[str, object], points: Sequence[Mapping[str, object]], folder: Path, disk: Disk | None
+) -> list[tuple[Finding, ...]]:
+    return [_lint_one({**shared, **point}) for point in points]
+
+
+def _lint_one(values: Mapping[str, object]) -> tuple[Finding, ...]:
+    found = [Finding("LL003", "wrong", "error", p.message, (p.key,), None, "mend it") for p in check(values).problems]
     if values.get("net_dim") == 16:
         found.append(Finding("LL399", "sixteen", "warning", "sixteen is even", ("net_dim",), None, "take 17"))
-    return LintResult(Document(None, "", {}), checked.config, tuple(found), not checked.problems)
+    return tuple(found)
 
 
 QUIET = SweepOptions(tracking=False, train=train)

@@ -125,9 +125,9 @@ def test_values_survive(values: dict[str, list[object]]) -> None:
 
 def test_files_that_cannot_be_read_are_failures(tmp_path: Path) -> None:
     """A missing file, a folder and bytes that are no UTF-8 are each said in one line."""
-    with pytest.raises(Failure, match="cannot read"):
+    with pytest.raises(Failure, match=r"no such file|is a folder"):
         read_yaml(tmp_path / "none.yaml")
-    with pytest.raises(Failure, match="cannot read"):
+    with pytest.raises(Failure, match=r"no such file|is a folder"):
         read_yaml(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"a: \xe4")
     with pytest.raises(Failure, match="UTF-8"):

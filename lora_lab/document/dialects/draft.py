@@ -62,6 +62,10 @@ def typed(name: str, value: object) -> object:
     return value
 
 
+def _as_ours(name: str, value: object) -> object:
+    return typed(name, value) if name in PARAMETERS else value
+
+
 def start_of(tree: Tree) -> Span:
     """Return the place of a file's first key, or of its beginning."""
     return tree.items[0].key_span if tree.items else Span(0, 0, 1, 1)
@@ -131,10 +135,11 @@ class Draft:
         defaults: Mapping[str, object] | None = None,
     ) -> Document:
         """Return the document."""
+        ours = {theirs: name for name, theirs in self.spellings.items() if name in self.entries}
         duplicates = tuple(
-            Entry(item.key, item.value, item.key_span, item.value_span)
+            Entry(ours[item.key], _as_ours(ours[item.key], item.value), item.key_span, item.value_span)
             for item in self.tree.duplicates
-            if self.tree.form != "toml"  # there it is a syntax error, which is reported as such
+            if item.key in ours and self.tree.form != "toml"  # there it is a syntax error, which is reported as such
         )
         defaults = {
             key: value for key, value in (defaults or {}).items() if key not in self.entries and key not in self.unknown

@@ -14,6 +14,9 @@ from lora_lab.document.tree import Tree
 NAME = "sd-scripts-command"
 TITLE = "an sd-scripts command line"
 
+_MOST_GUESSES = 200
+"""Of so many unknown flags it is looked up which was meant."""
+
 
 def convert(tree: Tree) -> Document:
     """Return the document. Every value is a text and becomes a number where our key takes one, as argparse does."""
@@ -43,8 +46,10 @@ def _spelt_out(tree: Tree) -> Tree:
     """Return the tree with flags in full, which argparse lets one abbreviate, and a problem for each misspelt one."""
     known = [*SD_SCRIPTS, *(name for names, _, _ in REASONS for name in names)]
     items, problems = [], list(tree.problems)
+    strangers = 0
     for item in tree.items:
-        if not is_known(item.key):
+        if not is_known(item.key) and strangers < _MOST_GUESSES:
+            strangers += 1
             longer = [name for name in known if name.startswith(item.key)]
             if len(longer) == 1:
                 item = item._replace(place=(longer[0],))

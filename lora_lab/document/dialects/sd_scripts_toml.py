@@ -11,6 +11,9 @@ from lora_lab.document.tree import Item, Tree
 NAME = "sd-scripts"
 TITLE = "an sd-scripts --config_file"
 
+_MOST_GUESSES = 200
+"""After so many settings without a counterpart no more slips of the hand are looked for."""
+
 
 def convert(tree: Tree) -> Document:
     """Return the document. Keys that no program of the family has stay as they are, for a slip of the hand to show.
@@ -35,7 +38,7 @@ def _unknown(draft: Draft, item: Item) -> None:
     """Keep a key that looks like a misspelt one; others may belong to a fork."""
     if item.key in DIFFUSERS:
         draft.drop(item, "a name of diffusers' scripts, which sd-scripts passes over in silence")
-    elif difflib.get_close_matches(item.key[:60], EVERY_NAME, n=1, cutoff=0.85):
+    elif len(draft.dropped) < _MOST_GUESSES and difflib.get_close_matches(item.key[:60], EVERY_NAME, n=1, cutoff=0.85):
         draft.put(item.key, item, item.value)
     else:
         draft.drop(item, "sd-scripts does not know it either, as far as lora_lab can tell")

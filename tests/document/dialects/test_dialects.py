@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lora_lab.document import Document, Origin
 from lora_lab.document.dialects import DIALECTS, decode_config, read_config
 from lora_lab.document.dialects.modules import MODULES
+from lora_lab.lint import lint_document
 
 CASES = Path(__file__).parents[2] / "cases" / "dialects"
 FILES = sorted(path for path in CASES.iterdir() if path.suffix != ".out")
@@ -127,6 +128,20 @@ def test_abbreviated_and_misspelt_flags() -> None:
     document, _ = read("python train_network.py --save_every_n_epoch 2 --men_eff_attn", "a.sh")
     assert document.values == {"save_every_n_epochs": 2}
     assert "did you mean --mem_eff_attn" in document.problems[0].message
+
+
+def test_flag_twice() -> None:
+    """Of a flag that stands twice the earlier one is a duplicate of our key; one that is not ours is none."""
+    document, _ = read("python train_network.py --network_dim 1 --network_dim 2 --wrong 1 --wrong 2", "a.sh")
+    assert document.values == {"net_dim": 2}
+    assert [(one.key, one.value) for one in document.duplicates] == [("net_dim", 1)]
+    assert [one.code for one in lint_document(document, None).findings if one.code == "LL007"] == ["LL007"]
+
+
+def test_script_named_again_and_again() -> None:
+    """A script's name in the command of another is a word of it; the first command with flags is read."""
+    text = "train_network.py train_network.py " * 9 + "\npython train_network.py --network_dim 4"
+    assert read(text, "a.sh")[0].values == {"net_dim": 4}
 
 
 def test_leaf_folders() -> None:
