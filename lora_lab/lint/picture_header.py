@@ -17,7 +17,12 @@ SUFFIXES = {
 }
 """The formats that are read here, with the suffixes that belong to them."""
 
-_OTHERS = ((b"GIF8", "GIF"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"8BPS", "PSD"), (b"\0\0\0\x0cjP", "JPEG 2000"))
+_OTHERS = (
+    *((b"GIF8", "GIF"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"8BPS", "PSD"), (b"\0\0\0\x0cjP", "JPEG 2000")),
+    *((b"DDS ", "DDS"), (b"qoif", "QOI"), (b"\0\0\1\0", "ICO"), (b"P5", "PNM"), (b"P6", "PNM")),
+)
+"""What Pillow reads too; such files seldom have a suffix of pictures, and their size is not looked for."""
+
 _NO_PICTURES = (
     (b"<!doctype html", "a web page"),
     (b"<html", "a web page"),

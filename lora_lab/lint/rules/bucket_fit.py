@@ -252,7 +252,7 @@ def _factor(seen: Seen, placement: Placement) -> float:
 
 def _lost(placement: Placement) -> float:
     """Return the part of the area that is cut off."""
-    return 1 - _area(placement.bucket) / _area(placement.resized)
+    return round(1 - _area(placement.bucket) / _area(placement.resized), 6)
 
 
 def _area(size: tuple[int, int]) -> int:
