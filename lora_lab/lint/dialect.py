@@ -81,6 +81,8 @@ def _is_not_so(finding: Finding, origin: Origin) -> bool:
     """Say whether a finding holds for lora_lab only, or for another family than the file's."""
     if finding.code in NOT_OF_FOREIGN or finding.code.startswith("LL9"):
         return finding.code != "LL009"
+    if finding.code == "LL003" and "max_grad_norm" in finding.keys:
+        return True  # torch's clip_grad_norm_ makes a number of a text
     if origin.family == "other":
         return finding.code.startswith(("LL3", "LL6", "LL7", "LL8"))
     return origin.family != "sd" and finding.code in _OF_SD

@@ -24,6 +24,8 @@ FORM = frozenset({"LL002", "LL003", "LL004", "LL005", "LL011"})
 OF_ANY_FILE = frozenset({"LL001", "LL007", "LL009"})
 """What can still be said about a file that is no training config."""
 
+_OUR_LIMITS = ("bucket_reso_steps", "max_clip_token_length")
+
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 _RAW = frozenset(rule.code for rule in RULES if rule.sees == "raw")
 _THEIRS = frozenset(rule.code for rule in RULES if rule.sees == "theirs")
@@ -133,12 +135,24 @@ def _theirs(document: Document, target: Target) -> "Theirs":
 
 
 def _spoken(findings: list[Finding], document: Document, target: Target) -> list[Finding]:
-    """Return the findings in the file's own names. A fix is for our trainer: another may take it otherwise."""
+    """Return the findings in the file's own names.
+
+    For another trainer there are no fixes, which it may take otherwise, and no limits that only ours has.
+    """
+    theirs = [finding for finding in findings if finding.code in _THEIRS]
     about = [finding for finding in findings if finding.code not in _THEIRS]
     kept = list(in_their_words(about, document))
-    if target != "lora_lab":
-        kept = [replace(finding, fix=None) for finding in kept]
-    return kept + [finding for finding in findings if finding.code in _THEIRS]
+    if target == "lora_lab":
+        return kept
+    said = {finding.span for finding in theirs}
+    kept = [one for one in kept if not (one.code in FORM and (one.span in said or _is_our_limit(one, document)))]
+    return [replace(finding, fix=None) for finding in kept] + theirs
+
+
+def _is_our_limit(finding: Finding, document: Document) -> bool:
+    """Say whether a finding about one value's form is about a limit of our trainer."""
+    names = document.origin.spellings if document.origin else {}
+    return finding.code in ("LL004", "LL005") and any(names.get(key, key) in finding.keys for key in _OUR_LIMITS)
 
 
 def findings_of(rule: Rule, view: View) -> Iterator[Finding]:

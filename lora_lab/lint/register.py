@@ -145,6 +145,7 @@ RULES: tuple[Rule, ...] = (
     sd_captions.cached_text_that_changes,
     sd_captions.separator_stays,
     sd_captions.weights_shuffled,
+    sd_captions.token_length_rounded,
     network.rank_above_layer_width,
     network.alpha_zero,
     network.alpha_above_rank,

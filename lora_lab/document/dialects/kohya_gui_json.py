@@ -91,6 +91,11 @@ def _seed(value: object) -> object:
     return None if value in ("", 0, "0") else typed("test_seed", value)
 
 
+def _timestep(value: object) -> object:
+    """Return the largest timestep; the GUI does not pass on a 0."""
+    return None if value in ("", 0, "0") else typed("max_timestep", value)
+
+
 _ELSEWHERE = ("flux1_", "sd3_", "anima_", "hunyuan_", "lumina_", "=====", "_", "//", "#")
 _READINGS: Final[Mapping[str, tuple[str, Callable[[object], object]]]] = {
     "xformers": ("xformers", _xformers),
@@ -98,6 +103,7 @@ _READINGS: Final[Mapping[str, tuple[str, Callable[[object], object]]]] = {
     "caption_extension": ("caption_extension", lambda value: ".caption" if value == "" else value),
     "optimizer_args": ("optimizer_args", arguments),
     "seed": ("test_seed", _seed),
+    "max_timestep": ("max_timestep", _timestep),
 }
 """Keys with a meaning of their own: our key, and how their value reads."""
 

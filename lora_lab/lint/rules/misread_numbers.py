@@ -6,7 +6,7 @@ and what was probably wanted, in place of the plain finding about its type.
 
 from collections.abc import Iterator
 
-from lora_lab.lint.finding import set_to
+from lora_lab.lint.finding import Severity, set_to
 from lora_lab.lint.rule import OURS, Hit, View, rule
 
 
@@ -115,9 +115,9 @@ def bucket_steps_as_factor(view: View) -> Iterator[Hit]:
     """
     value = view.values.get("bucket_reso_steps")
     if isinstance(value, int) and not isinstance(value, bool) and value < 8:
-        message = (
-            f"bucket_reso_steps {value}: it is the grid of bucket sizes in pixels, not a number of steps or doublings"
-        )
+        message = f"bucket_reso_steps {value}: it is the grid of bucket sizes in pixels"
+        foreign = view.document.origin is not None and view.document.origin.foreign
+        message += ", and the U-Net needs at least 8" if foreign else ", not a number of steps or doublings"
         yield Hit(message, ("bucket_reso_steps",), "write 64", set_to("bucket_reso_steps", 64))
 
 
@@ -128,6 +128,7 @@ def bucket_steps_as_factor(view: View) -> Iterator[Hit]:
     reads=("max_clip_token_length",),
     source="sd-scripts library/strategy_base.py _get_input_ids",
     sees="raw",
+    targets=OURS,
 )
 def token_length_of_clip(view: View) -> Iterator[Hit]:
     """`max_clip_token_length` is 77, which counts CLIP's start and end marks.
@@ -153,7 +154,9 @@ def token_length_of_clip(view: View) -> Iterator[Hit]:
     if isinstance(value, int) and not isinstance(value, bool) and value in meant:
         message = f"max_clip_token_length {value}: it counts the caption's tokens, without CLIP's start and end marks"
         fix = set_to("max_clip_token_length", meant[value])
-        yield Hit(message, ("max_clip_token_length",), f"write {meant[value]}", fix)
+        foreign = view.document.origin is not None and view.document.origin.foreign
+        severity: Severity = "warning" if foreign else "error"  # a --config_file's number is rounded
+        yield Hit(message, ("max_clip_token_length",), f"write {meant[value]}", fix, severity)
 
 
 @rule(

@@ -106,7 +106,7 @@ def no_warmup(view: View) -> Iterator[Hit]:
     config = view.config
     if config.scheduler == "constant_with_warmup" and not config.warmup_lr_ratio and not config.lr_warmup_steps:
         message = "constant_with_warmup without a warm-up is the same as constant"
-        yield Hit(message, ("scheduler",), "set warmup_lr_ratio, say to 0.05")
+        yield Hit(message, ("scheduler",), "give it one, or use constant")
 
 
 @rule("LL424", "warmup-longer-than-run", "error", reads=("max_steps", "lr_warmup_steps"), source=_SCHEDULES)

@@ -201,3 +201,40 @@ def weights_shuffled(view: View) -> Iterator[Hit]:
     if theirs.on("weighted_captions") and theirs.on("shuffle_caption"):
         message = f"{theirs.key('shuffle_caption')} takes weighted captions apart at their commas"
         yield theirs.hit(message, ("weighted_captions", "shuffle_caption"), "use one of the two")
+
+
+@_theirs("LL255", "token-length-rounded", "warning", source="sd-scripts strategy_base.py _get_input_ids")
+def token_length_rounded(view: View) -> Iterator[Hit]:
+    """`max_token_length` is neither 75, 150 nor 225.
+
+    What it does
+    Looks for another number. On a command line 75 is one too: it is the flag left out.
+
+    Why is this bad
+    The command line refuses it; from a file it is rounded down to a multiple of 75, in silence.
+
+    Bad
+    ```toml
+    pretrained_model_name_or_path = "a/base"
+    max_token_length = 100
+    ```
+
+    Good
+    ```toml
+    pretrained_model_name_or_path = "a/base"
+    max_token_length = 150
+    ```
+    """
+    theirs = view.theirs
+    length = theirs.number("max_token_length")
+    if not length or theirs.dialect == "own" or (theirs.gui and length == 75):
+        return
+    name = theirs.key("max_token_length")
+    if theirs.dialect == "sd-scripts-command" and length not in (150, 225):
+        message = f"--{name} takes 150 or 225: the script stops at {length:g}"
+        remedy = "leave it out" if length <= 77 else f"write {225 if length > 150 else 150}"
+        yield theirs.hit(message, ("max_token_length",), remedy, "error")
+    elif length % 75 or length > 225:
+        taken = int(length // 75 * 75)
+        message = f"{name} {length:g} is taken as {taken or 'no tokens at all'}"
+        yield theirs.hit(message, ("max_token_length",), "write 150 or 225")
