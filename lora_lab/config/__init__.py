@@ -4,7 +4,7 @@ from lora_lab.config.about import REQUIRED, Pitfall
 from lora_lab.config.check import Checked, FieldProblem, check, expected, shown
 from lora_lab.config.names import ALIASES, nearest_key
 from lora_lab.config.parameters import PARAMETERS, Parameter
-from lora_lab.config.paths import resolve_path, with_absolute_paths
+from lora_lab.config.paths import hub_name, resolve_path, with_absolute_paths
 from lora_lab.config.shapes import OPTIMIZERS, arguments, sides
 from lora_lab.config.steps import (
     StepPlan,
@@ -36,6 +36,7 @@ __all__ = [
     "effective_alpha",
     "effective_batch",
     "expected",
+    "hub_name",
     "learning_rate_of",
     "nearest_key",
     "plan_steps",

@@ -111,7 +111,6 @@ FOREIGN_KEYS: Final = frozenset(
         "wandb_api_key",
         "wandb_run_name",
         "weighted_captions",
-        "zero_terminal_snr",
     ]
 )
 """Keys that other tools have and lora_lab does not, in lower case: real words, not slips of the hand."""

@@ -50,6 +50,28 @@ class NoiseLoss(Topic):
             names=same("min_snr_gamma"),
         ),
     ] = None
+    zero_terminal_snr: Annotated[
+        bool,
+        About(
+            row=98,
+            meaning=(
+                "Rescales the noise schedule so that its last step is pure noise, without a rest of the picture in it."
+            ),
+            typical="true for v-prediction bases that were trained so (NoobAI-XL v-pred and its like), else false.",
+            pitfalls=(
+                Pitfall(
+                    "It needs v-prediction: at pure noise, predicting the noise teaches nothing about the picture.",
+                    "arXiv:2305.08891 section 3.2; sd-scripts library/train_util.py verify_training_args",
+                ),
+                Pitfall(
+                    "A base that was trained without it learns the new schedule first, and only then your pictures.",
+                    "arXiv:2305.08891 section 3.1",
+                ),
+            ),
+            since="2023-07",
+            names=same("zero_terminal_snr"),
+        ),
+    ] = False
     loss_type: Annotated[
         Literal["l2", "l1", "huber", "smooth_l1"],
         About(

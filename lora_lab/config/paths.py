@@ -1,5 +1,6 @@
 """Paths as they stand in a config, made absolute."""
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,10 @@ from lora_lab.config.train_config import TrainConfig
 SCHEME: Final = "lora_lab:"
 PACKAGE: Final = Path(lora_lab.__file__).resolve().parent
 QUICKSTART_GRID: Final = "quickstart/quickstart.yaml"
+MODEL_FILES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+"""Suffixes of a model in one file."""
+
+_HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 
 def resolve_path(text: str, folder: Path) -> Path:
@@ -22,6 +27,17 @@ def resolve_path(text: str, folder: Path) -> Path:
     if text.startswith(SCHEME):
         return _inside_package(text.removeprefix(SCHEME))
     return (folder / _home(text)).absolute()
+
+
+def hub_name(text: str, folder: Path) -> str | None:
+    """Return the `owner/name` of a model on a hub that a text in a file of `folder` stands for, None for a path.
+
+    What is on the disk is a path, and so is what would lie in a folder that is there: `models/sd15` beside a folder
+    `models` is a misspelt path and no model of somebody called models. `./owner/name` is always a path.
+    """
+    if not _HUB_NAME.fullmatch(text) or text.lower().endswith(MODEL_FILES):
+        return None
+    return None if (folder / text).exists() or (folder / text.partition("/")[0]).exists() else text
 
 
 def _home(text: str) -> Path:
@@ -39,7 +55,15 @@ def _inside_package(inner: str) -> Path:
 
 
 def with_absolute_paths(config: TrainConfig, folder: Path) -> TrainConfig:
-    """Return the config with every path absolute; a list of prompts stays as it is, and so does an empty path."""
-    texts = {name: getattr(config, name) for name, known in PARAMETERS.items() if known.path_kind}
-    absolute = {name: str(resolve_path(text, folder)) for name, text in texts.items() if isinstance(text, str) and text}
+    """Return the config with every path absolute.
+
+    A list of prompts stays as it is, and so do an empty path and the name of a model on a hub.
+    """
+    kinds = {name: known.path_kind for name, known in PARAMETERS.items() if known.path_kind}
+    texts = {name: text for name in kinds if isinstance(text := getattr(config, name), str) and text}
+    absolute = {
+        name: str(resolve_path(text, folder))
+        for name, text in texts.items()
+        if not (kinds[name] == "model" and hub_name(text, folder))
+    }
     return config.model_copy(update=absolute)

@@ -75,6 +75,7 @@ _READ: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "ss_huber_schedule": ("huber_schedule", _or_none),
     "ss_huber_c": ("huber_c", _literal),
     "ss_huber_scale": ("huber_scale", _literal),
+    "ss_zero_terminal_snr": ("zero_terminal_snr", _literal),
     "ss_prior_loss_weight": ("prior_loss_weight", _literal),
     "ss_v2": ("v2", _literal),
     "ss_resolution": ("train_resolution", _resolution),
@@ -98,7 +99,7 @@ _READ: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
 
 _OFF_AT_ZERO = ("noise_offset", "min_snr_gamma", "scale_weight_norms", "caption_dropout_every_n_epochs")
 _SAVED = {"F32": "float", "F16": "fp16", "BF16": "bf16"}
-_OTHERS = "ss_zero_terminal_snr ss_full_fp16 ss_fp8_base ss_face_crop_aug_range ss_network_args ss_vae_name"
+_OTHERS = "ss_full_fp16 ss_fp8_base ss_face_crop_aug_range ss_network_args ss_vae_name"
 _UNSET = ("None", "False", "0", "0.0", "{}", "")
 NEVER_RECORDED: Final = (
     "caption_extension, cosine_restarts, scheduler_power, bucket_reso_steps and when to save or sample"

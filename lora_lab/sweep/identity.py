@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from lora_lab.config import PARAMETERS, UNDECIDING, TrainConfig, resolve_path
+from lora_lab.config import PARAMETERS, UNDECIDING, TrainConfig, hub_name, resolve_path
 
 INPUTS = (
     "base_model",
@@ -48,10 +48,15 @@ class Digests:
     def of(self, config: TrainConfig) -> dict[str, str]:
         """Return the hash of the content of each of the config's inputs; raises `OSError` where one cannot be read."""
         return {
-            name: self._digest(resolve_path(value, self._folder), name, config.caption_extension)
+            name: self._of_input(value, name, config.caption_extension)
             for name in INPUTS
             if isinstance(value := getattr(config, name), str) and value
         }
+
+    def _of_input(self, value: str, name: str, caption_extension: str) -> str:
+        """Return the hash of what a path holds; a model on a hub is known by its name."""
+        on_hub = hub_name(value, self._folder) if PARAMETERS[name].path_kind == "model" else None
+        return f"hub:{on_hub}" if on_hub else self._digest(resolve_path(value, self._folder), name, caption_extension)
 
     def _digest(self, path: Path, name: str, caption_extension: str) -> str:
         kind = caption_extension if name in ("img_folder", "reg_img_folder") else ""

@@ -93,16 +93,15 @@ def _run(config: TrainConfig, plan: StepPlan, progressed: Progressed) -> dict[st
 
 
 def _model(config: TrainConfig, family: Family, base: Base) -> dict[str, object]:
-    version = family.base_model_version + ("_v" if config.v_parameterization else "")
     return {
         "ss_sd_model_name": base.name,
-        "ss_sd_model_hash": base.hash[:8],
+        "ss_sd_model_hash": base.old_hash,
         "ss_new_sd_model_hash": base.hash,
         "ss_vae_name": Path(config.vae).name if config.vae else None,
-        "ss_vae_hash": base.vae_hash[:8] if config.vae else None,
+        "ss_vae_hash": base.old_vae_hash if config.vae else None,
         "ss_new_vae_hash": base.vae_hash if config.vae else None,
         "ss_v2": config.v2,
-        "ss_base_model_version": version,
+        "ss_base_model_version": family.base_model_version(config.v_parameterization),
         "ss_clip_skip": config.clip_skip,
         "ss_max_token_length": config.max_clip_token_length,
         "ss_network_module": "networks.lora",
@@ -146,6 +145,7 @@ def _noise_and_loss(config: TrainConfig) -> dict[str, object]:
         "ss_multires_noise_discount": config.multires_noise_discount,
         "ss_ip_noise_gamma": config.ip_noise_gamma,
         "ss_ip_noise_gamma_random_strength": config.ip_noise_gamma_random_strength,
+        "ss_zero_terminal_snr": config.zero_terminal_snr,
         "ss_min_snr_gamma": config.min_snr_gamma,
         "ss_debiased_estimation": config.debiased_estimation_loss,
         "ss_loss_type": config.loss_type,
@@ -194,7 +194,7 @@ def _modelspec(config: TrainConfig, family: Family, progressed: Progressed) -> d
     title = config.change_output_name or f"LoRA@{progressed.started_at}"
     spec = {
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": family.architecture,
+        "modelspec.architecture": family.architecture(config.v_parameterization),
         "modelspec.implementation": "diffusers",
         "modelspec.title": title,
         "modelspec.resolution": f"{width}x{height}",

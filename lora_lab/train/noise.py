@@ -18,6 +18,16 @@ def alphas_cumprod(beta_start: float = 0.00085, beta_end: float = 0.012) -> Tens
     return torch.cumprod(1 - betas, dim=0)
 
 
+def zero_terminal(acp: Tensor) -> Tensor:
+    """Return ᾱ shifted and scaled so that it ends in 0, pure noise (Lin et al. 2023, algorithm 1), float32 (1000,).
+
+    √ᾱ′ = (√ᾱ − √ᾱ_T) · √ᾱ_1 / (√ᾱ_1 − √ᾱ_T): the first step keeps its noise, the last has no signal left.
+    """
+    root = acp.sqrt()
+    first, last = root[0].clone(), root[-1].clone()
+    return ((root - last) * (first / (first - last))) ** 2
+
+
 def _per_picture(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
 

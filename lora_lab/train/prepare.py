@@ -4,7 +4,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from lora_lab.train.data.folder import Picture
 from lora_lab.train.data.latent_cache import LatentId
 from lora_lab.train.data.split import split_validation
 from lora_lab.train.families.base import Base, Family
-from lora_lab.train.families.sd1 import SD1
 from lora_lab.train.loop import PackData
 from lora_lab.train.metadata import DatasetFacts
 from lora_lab.train.noising import check_noise_and_loss
@@ -98,42 +96,6 @@ def make_accelerator(mixed_precision: str) -> Any:
         raise Failure(f"mixed_precision {mixed_precision}: {error}", 'set "mixed_precision": "fp16" or "no"') from error
 
 
-@lru_cache(maxsize=1)
-def load_base(family: Family, path: Path, vae: Path | None, precision: str, device: str) -> Base:
-    """Load a base; the runs of a sweep share it, as adapters come off it after each run."""
-    return family.load(path, vae, precision, device)
-
-
-def family_of(config: TrainConfig) -> Family:
-    """Return the family that the config says its base belongs to."""
-    return _SD1
-
-
-_SD1 = SD1()
-
-
-def open_base(configs: Sequence[TrainConfig], accelerator: Any) -> tuple[Family, Base]:
-    """Load the base of a pack's configs. Raises Failure when its prediction type or depth is not theirs."""
-    config = configs[0]
-    family = family_of(config)
-    vae = Path(config.vae) if config.vae else None
-    base = load_base(family, Path(config.base_model), vae, config.mixed_precision, str(accelerator.device))
-    deepest = max(config.clip_skip for config in configs)
-    if deepest > base.text_layers:
-        raise Failure(
-            f"clip_skip {deepest} is beyond the {base.text_layers} layers of the text encoder of {base.path}",
-            "set clip_skip to 1 or 2",
-        )
-    wanted = "v_prediction" if config.v_parameterization else "epsilon"
-    if base.prediction_type != wanted:
-        truth = "true" if base.prediction_type == "v_prediction" else "false"
-        raise Failure(
-            f"base_model {base.path} predicts {base.prediction_type}, the config trains {wanted}",
-            f'set "v_parameterization": {truth}',
-        )
-    return family, base
-
-
 class Tokenize:
     """(caption, limit) → token ids; a class that holds no weights, so that it can go to worker processes."""
 
@@ -183,7 +145,8 @@ def fill_latents(
 
 
 SHARED_BY_A_PACK = (
-    *("base_model", "vae", "v2", "v_parameterization", "mixed_precision", "xformers", "gradient_checkpointing"),
+    *("base_model", "vae", "v2", "v_parameterization", "zero_terminal_snr"),
+    *("mixed_precision", "xformers", "gradient_checkpointing"),
     *("img_folder", "reg_img_folder", "caption_extension", "validation_split", "validation_seed"),
     *("train_resolution", "buckets", "min_bucket_resolution", "max_bucket_resolution"),
     *("bucket_reso_steps", "bucket_no_upscale", "cache_latents", "cache_latents_to_disk"),

@@ -22,6 +22,7 @@ from lora_lab.train import prepare, stop, unfinished
 from lora_lab.train.beside import Beside, RunResult
 from lora_lab.train.loop import PackData, Progress, train_pack
 from lora_lab.train.metadata import output_name
+from lora_lab.train.opening import open_base
 from lora_lab.train.pack import Pack
 from lora_lab.train.prepare import Dataset
 from lora_lab.train.save import Saver, write_tag_report
@@ -98,7 +99,7 @@ def _train(runs: Sequence[Run], ended: dict[int, RunResult | Failure], progress:
     dataset = prepare.read_dataset(configs[0])
     accelerator = prepare.make_accelerator(configs[0].mixed_precision)
     report("loading the base model")
-    family, base = prepare.open_base(configs, accelerator)
+    family, base = open_base(configs, accelerator)
     pack = Pack(family.layers(base))
     try:
         session = Session(accelerator, family, base, pack)

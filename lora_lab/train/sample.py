@@ -1,6 +1,7 @@
 """Sample pictures drawn while training: the same prompts and first noise in every run, so that runs compare."""
 
 import importlib
+import inspect
 import io
 import math
 import re
@@ -40,6 +41,10 @@ SAMPLERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "dpmsingle": ("scheduling_dpmsolver_singlestep", "DPMSolverSinglestepScheduler", {}),
 }
 """sd-scripts' names, without its `k_` synonyms: module, class and settings in diffusers.schedulers."""
+
+
+SMALLEST = 2**-24
+"""In place of ᾱ = 0, by which samplers divide; it is diffusers' own for `rescale_betas_zero_snr`."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,7 @@ def make_sampler(name: str, base: Base) -> Any:
             return kind(
                 trained_betas=_betas(base.alphas_cumprod),
                 prediction_type=base.prediction_type,
+                **_spacing(base, kind),
                 **settings,
             )
     except ImportError as error:
@@ -121,8 +127,15 @@ def make_sampler(name: str, base: Base) -> Any:
 
 
 def _betas(acp: Tensor) -> Any:
-    previous = torch.cat([torch.ones(1), acp.cpu()[:-1]])
-    return (1 - acp.cpu() / previous).numpy()
+    kept = acp.cpu().clamp(min=SMALLEST)
+    previous = torch.cat([torch.ones(1), kept[:-1]])
+    return (1 - kept / previous).numpy()
+
+
+def _spacing(base: Base, kind: Any) -> dict[str, Any]:
+    """Start from pure noise where the schedule ends in it (Lin et al. 2023, section 3.3), if the sampler knows how."""
+    known = "timestep_spacing" in inspect.signature(kind.__init__).parameters
+    return {"timestep_spacing": "trailing"} if known and float(base.alphas_cumprod[-1]) == 0 else {}
 
 
 @torch.no_grad()

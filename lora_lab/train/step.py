@@ -13,6 +13,7 @@ from lora_lab.config import StepPlan, TrainConfig
 from lora_lab.tracking.events import Record
 from lora_lab.train import loss, noise, noising
 from lora_lab.train.data.batches import PackBatch
+from lora_lab.train.data.latent_cache import refuse_not_finite
 from lora_lab.train.draws import normal
 from lora_lab.train.families.base import Base, Encoded, Family
 from lora_lab.train.optimizer import ParamGroup, clip_gradients
@@ -129,7 +130,7 @@ def pack_losses(session: Session, members: Sequence[Member], batch: PackBatch) -
         predicted = session.family.predict(session.base, noisy, t, text)
     whole = (predicted, clean, noises, t, batch.weights.to(clean.device))
     split = zip(*(tensor.chunk(parts) for tensor in whole), strict=True)
-    return torch.stack([_loss_of(m.config, acp, _Part(*part)) for m, part in zip(members, split, strict=True)])
+    return torch.stack([_loss_of(m.config, session.base, _Part(*part)) for m, part in zip(members, split, strict=True)])
 
 
 class _Part(NamedTuple):
@@ -142,12 +143,12 @@ class _Part(NamedTuple):
     weights: Tensor  # of the pictures
 
 
-def _loss_of(config: TrainConfig, acp: Tensor, part: _Part) -> Tensor:
-    t = part.t
+def _loss_of(config: TrainConfig, base: Base, part: _Part) -> Tensor:
+    t, acp, own = part.t, base.alphas_cumprod, noise.snr(base.own_alphas_cumprod, part.t)
     wanted = noise.target(part.clean, part.noises, acp, t, config.v_parameterization)
     threshold = loss.huber_threshold(config.huber_schedule, config.huber_c, config.huber_scale, acp, t)
     errors = loss.elementwise(config.loss_type, part.predicted, wanted, threshold)
-    return (errors.mean(dim=(1, 2, 3)) * part.weights * _timestep_weights(config, noise.snr(acp, t))).mean()
+    return (errors.mean(dim=(1, 2, 3)) * part.weights * _timestep_weights(config, own)).mean()
 
 
 def _timestep_weights(config: TrainConfig, snr: Tensor) -> Tensor:
@@ -171,6 +172,7 @@ def latents_of(session: Session, batch: PackBatch, seeds: Sequence[int]) -> Tens
     assert batch.pixels is not None
     with torch.no_grad():
         mean, log_variance = encode_pixels(session.base, batch.pixels.to(session.device))
+    refuse_not_finite(mean + log_variance, [name for part in batch.items for name in part])
     size = mean.shape[0] // len(seeds)
     sample = torch.cat([normal((size, *mean.shape[1:]), seed, "posterior", batch.index) for seed in seeds])
     return (mean + (0.5 * log_variance).exp() * sample.to(session.device)) * session.base.scaling_factor

@@ -20,6 +20,7 @@ from lora_lab.tracking.events import Event, Metrics, ignore
 from lora_lab.train import prepare, step
 from lora_lab.train.families.sd1 import SD1
 from lora_lab.train.loop import PackData, Progress
+from lora_lab.train.opening import open_base
 from lora_lab.train.pack import Pack
 from lora_lab.train.run import Run, RunResult, train_runs
 from lora_lab.train.step import Member, Session, pack_step
@@ -36,45 +37,68 @@ MODEL_INDEX = """{
 """
 
 
-def make_base(folder: Path) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What a small base is like: SD 1 or SD 2, how many levels and layers its U-Net has, what it predicts."""
+
+    v2: bool = False
+    levels: int = 2
+    layers: int = 1
+    prediction: str = "epsilon"
+
+    def unet(self) -> UNet2DConditionModel:
+        """A random U-Net with attention everywhere but at its bottom."""
+        attended = self.levels - 1
+        return UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(16, 32, 48, 48)[: self.levels],
+            layers_per_block=self.layers,
+            down_block_types=(*("CrossAttnDownBlock2D",) * attended, "DownBlock2D"),
+            up_block_types=("UpBlock2D", *("CrossAttnUpBlock2D",) * attended),
+            cross_attention_dim=16,
+            attention_head_dim=[2, 4, 6, 6][: self.levels] if self.v2 else 2,
+            use_linear_projection=self.v2,
+            norm_num_groups=8,
+        )
+
+    def text_encoder(self) -> CLIPTextModel:
+        """A random text encoder; OpenAI's CLIP computes a quick GELU, OpenCLIP a whole one."""
+        return CLIPTextModel(
+            CLIPTextConfig(
+                hidden_size=16,
+                intermediate_size=32,
+                num_hidden_layers=3,
+                num_attention_heads=2,
+                vocab_size=49408,
+                bos_token_id=49406,
+                eos_token_id=49407,
+                pad_token_id=49407,
+                hidden_act="gelu" if self.v2 else "quick_gelu",
+            )
+        )
+
+
+def make_base(folder: Path, shape: Shape) -> Path:
     """Write a random base: latents an eighth of the picture, text states of width 16."""
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=16,
-        attention_head_dim=2,
-        norm_num_groups=8,
-    )
+    unet = shape.unet()
     vae = AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        layers_per_block=1,
+        block_out_channels=(8, 8, 8, 8) if shape.levels == 2 else (8, 16, 24, 24),
+        layers_per_block=shape.layers,
         norm_num_groups=2,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
     )
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=3,
-            num_attention_heads=2,
-            vocab_size=49408,
-            bos_token_id=49406,
-            eos_token_id=49407,
-            pad_token_id=49407,
-        )
-    )
     unet.save_pretrained(folder / "unet")
     vae.save_pretrained(folder / "vae")
-    text_encoder.save_pretrained(folder / "text_encoder")
-    DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").save_pretrained(
-        folder / "scheduler"
-    )
+    shape.text_encoder().save_pretrained(folder / "text_encoder")
+    DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=shape.prediction
+    ).save_pretrained(folder / "scheduler")
     shutil.copytree(TOKENIZER, folder / "tokenizer")
+    if shape.v2:
+        about = folder / "tokenizer" / "tokenizer_config.json"
+        about.write_text(about.read_text().replace('"pad_token": "<|endoftext|>"', '"pad_token": "!"'))
     (folder / "model_index.json").write_text(MODEL_INDEX)
     return folder
 
@@ -82,7 +106,15 @@ def make_base(folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random SD 1.x base in diffusers' layout."""
-    return make_base(tmp_path_factory.mktemp("base") / "tiny")
+    return make_base(tmp_path_factory.mktemp("base") / "tiny", Shape())
+
+
+@pytest.fixture(scope="session")
+def whole_bases(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """An SD 1 and an SD 2 (v-prediction) base with all the layers of the published ones, each very narrow."""
+    top = tmp_path_factory.mktemp("bases")
+    shapes = {"sd1": Shape(levels=4, layers=2), "sd2": Shape(v2=True, levels=4, layers=2, prediction="v_prediction")}
+    return {name: make_base(top / name, shape) for name, shape in shapes.items()}
 
 
 @pytest.fixture(scope="session")
@@ -213,7 +245,7 @@ def open_pack(tmp_path: Path) -> Iterator[Callable[..., Opened]]:
             pack.detach()
         packs.clear()
         accelerator = prepare.make_accelerator(configs[0].mixed_precision)
-        family, base = prepare.open_base(configs, accelerator)
+        family, base = open_base(configs, accelerator)
         pack = Pack(family.layers(base))
         packs.append(pack)
         session = Session(accelerator, family, base, pack)

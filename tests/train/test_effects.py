@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from lora_lab.config import TrainConfig
+from lora_lab.failure import Failure
 from lora_lab.train import noising
+from lora_lab.train.base_files.parts import Asked
 from lora_lab.train.families.sd1 import SD1
 from lora_lab.train.step import pack_losses, pack_step
 
@@ -256,7 +258,7 @@ def test_vae(open_pack: Open, make_config: Make, base_folder: Path, tmp_path: Pa
     """Another VAE gives other latents and leaves the rest of the base alone."""
     first = open_pack(make_config())
     latents, base_hash = first.data.training[0].latents, first.session.base.hash
-    vae = SD1().load(base_folder, None, "no", "cpu").vae
+    vae = SD1().load(Asked(base_folder)).vae
     vae.requires_grad_(True).encoder.conv_in.weight.data.mul_(2)
     vae.save_pretrained(tmp_path / "vae")
     second = open_pack(make_config(vae=str(tmp_path / "vae")))
@@ -287,3 +289,14 @@ def test_save_precision(train: Callable[..., Any]) -> None:
     for name, dtype in (("fp16", torch.float16), ("bf16", torch.bfloat16)):
         small = train(max_steps=1, save_precision=name)
         assert all(torch.equal(small.tensors[key], full.tensors[key].to(dtype)) for key in full.tensors)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_vae_that_overflows(train: Callable[..., Any], base_folder: Path, tmp_path: Path, cached: bool) -> None:
+    """A VAE whose numbers are not finite ends the run with the picture's name, cached or not; nothing is written."""
+    vae: Any = SD1().load(Asked(base_folder)).vae
+    vae.requires_grad_(True).encoder.conv_in.weight.data.mul_(float("inf"))
+    vae.save_pretrained(tmp_path / "vae")
+    with pytest.raises(Failure, match=r"the VAE gives numbers that are not finite for .*\d\.png"):
+        train(vae=str(tmp_path / "vae"), cache_latents=cached)
+    assert not list(tmp_path.rglob("last.safetensors"))

@@ -28,8 +28,8 @@ OPTIMISATION = (
 )
 LOSS = (
     "noise_offset noise_offset_random_strength adaptive_noise_scale multires_noise_iterations multires_noise_discount "
-    "ip_noise_gamma ip_noise_gamma_random_strength min_snr_gamma debiased_estimation loss_type huber_schedule huber_c "
-    "huber_scale prior_loss_weight"
+    "ip_noise_gamma ip_noise_gamma_random_strength zero_terminal_snr min_snr_gamma debiased_estimation loss_type "
+    "huber_schedule huber_c huber_scale prior_loss_weight"
 )
 DATASET = (
     "batch_size_per_device total_batch_size resolution color_aug flip_aug random_crop shuffle_caption keep_tokens "
@@ -55,11 +55,14 @@ BASE = Base(
     vae=torch.nn.Module(),
     tokenizer=None,
     alphas_cumprod=torch.zeros(1),
+    own_alphas_cumprod=torch.zeros(1),
     scaling_factor=0.18215,
     text_layers=12,
     prediction_type="epsilon",
     hash="0123456789abcdef",
     vae_hash="fedcba9876543210",
+    old_hash="01234567",
+    old_vae_hash="fedcba98",
 )
 
 Describe = Callable[..., Mapping[str, str]]
@@ -81,7 +84,7 @@ def test_every_key_is_there(described: Describe) -> None:
     """The keys are sd-scripts', group by group as the reference lists them, and every value is text."""
     about = described()
     wanted = {f"ss_{key}" for group in (RUN, MODEL, NETWORK, OPTIMISATION, LOSS, DATASET) for key in group.split()}
-    assert len(wanted) == 78
+    assert len(wanted) == 79
     assert {key for key in about if key.startswith("ss_")} == wanted
     assert all(type(value) is str for value in about.values())
 

@@ -109,3 +109,12 @@ def test_scaled_to_norm() -> None:
     """A norm above the limit is brought down to it, one below is left alone."""
     norms = torch.tensor([0.1, 1.0, 4.0])
     torch.testing.assert_close(norms * loss.scaled_to_norm(norms, 2.0), torch.tensor([0.1, 1.0, 2.0]))
+
+
+def test_zero_terminal() -> None:
+    """The rescaled schedule keeps its first value, has the reference's numbers and ends in exactly zero."""
+    rescaled = noise.zero_terminal(ACP)
+    torch.testing.assert_close(rescaled[T], torch.tensor(FACTS["ztsnr_alphas_cumprod"]), rtol=1e-4, atol=1e-7)
+    assert float(rescaled[0]) == pytest.approx(float(ACP[0]), rel=1e-6)
+    assert float(rescaled[-1]) == 0
+    assert (rescaled[1:] < rescaled[:-1]).all()

@@ -16,6 +16,7 @@ from lora_lab.failure import Failure
 from lora_lab.tracking.events import Artifact, DatasetUsed, Metrics, RunEnded, RunStarted
 from lora_lab.train import prepare, step
 from lora_lab.train import run as run_module
+from lora_lab.train.opening import open_base
 from lora_lab.train.run import train_run
 
 Make = Callable[..., TrainConfig]
@@ -164,7 +165,7 @@ def test_the_base_gets_its_layers_back(
 ) -> None:
     """After a run, finished or broken, the shared base answers as before, bit for bit, and is frozen."""
     config = make_config(learning_rate=0.1)
-    family, base = prepare.open_base([config], prepare.make_accelerator("no"))
+    family, base = open_base([config], prepare.make_accelerator("no"))
     latents, t = torch.randn(1, 4, 8, 8), torch.tensor([500])
 
     def answer() -> torch.Tensor:
@@ -173,7 +174,7 @@ def test_the_base_gets_its_layers_back(
             return family.predict(base, latents, t, text)
 
     before, keys = answer(), list(base.unet.state_dict())
-    assert prepare.open_base([config], prepare.make_accelerator("no"))[1] is base
+    assert open_base([config], prepare.make_accelerator("no"))[1] is base
     train(learning_rate=0.1)
     monkeypatch.setattr(run_module, "train_pack", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lora_lab.config import TrainConfig
 from lora_lab.train import lora_file, noising, prepare, step
+from lora_lab.train.base_files.parts import Asked
 from lora_lab.train.families.sd1 import SD1
 from lora_lab.train.step import pack_losses, pack_step
 
@@ -63,8 +64,8 @@ def test_merged_by_hand(open_pack: Open, make_config: Make, base_folder: Path) -
     opened = open_pack(make_config(), up=0.3)
     session, batch = opened.session, opened.data.training[0]
     state = lora_file.state_dict(opened.members[0].layers, torch.float32)
-    family, merged = SD1(), SD1().load(base_folder, None, "no", "cpu")
-    bare = SD1().load(base_folder, None, "no", "cpu")
+    family, merged = SD1(), SD1().load(Asked(base_folder))
+    bare = SD1().load(Asked(base_folder))
     for name, (owner, attribute) in family.layers(merged).items():
         weight = getattr(owner, attribute).weight
         up, down = state[f"{name}.lora_up.weight"].flatten(1), state[f"{name}.lora_down.weight"].flatten(1)

@@ -87,6 +87,27 @@ def test_v_parameterization(loss_and_parts: Callable[..., Any], base_folder: Pat
     assert value != pytest.approx(float((predicted - noise).square().mean()), rel=1e-2)
 
 
+@pytest.mark.parametrize("gamma", [None, 5.0])
+def test_zero_terminal_snr(
+    loss_and_parts: Callable[..., Any], base_folder: Path, tmp_path: Path, gamma: float | None
+) -> None:
+    """Noise and velocity are those of diffusers' rescaled schedule, at pure noise too; min-SNR weights stay."""
+    base = shutil.copytree(base_folder, tmp_path / "v")
+    path = base / "scheduler" / "scheduler_config.json"
+    path.write_text(path.read_text().replace('"epsilon"', '"v_prediction"'))
+    options: dict[str, Any] = {"base_model": str(base), "v_parameterization": True, "min_snr_gamma": gamma}
+    last = {"min_timestep": 999, "max_timestep": 1000}
+    for steps in ({}, last):
+        value, (noisy, t, _, predicted), clean, noise = loss_and_parts(zero_terminal_snr=True, **options, **steps)
+        rescaled = DDPMScheduler.from_config(schedule().config, rescale_betas_zero_snr=True)
+        torch.testing.assert_close(noisy, rescaled.add_noise(clean, noise, t), rtol=1e-3, atol=1e-3)
+        losses = (predicted - rescaled.get_velocity(clean, noise, t)).square().mean(dim=(1, 2, 3))
+        ratio = schedule().alphas_cumprod[t] / (1 - schedule().alphas_cumprod[t])
+        weight = torch.ones(()) if gamma is None else ratio.clamp(max=gamma) / (ratio + 1)
+        assert value == pytest.approx(float((losses * weight).mean()), rel=1e-3)
+    assert torch.equal(noisy, noise)  # diffusers leaves 2⁻²⁴ of the picture
+
+
 def test_loss_type(loss_and_parts: Callable[..., Any]) -> None:
     """l1 is the mean absolute error; huber lies below l2; smooth_l1 is huber over its threshold."""
     (l2, (_, t, _, predicted), _, noise), l1 = (

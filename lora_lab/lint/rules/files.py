@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from lora_lab.config import hub_name
 from lora_lab.lint.finding import set_to
 from lora_lab.lint.rule import Hit, View, rule
 
@@ -18,14 +19,15 @@ def base_model_not_found(view: View) -> Iterator[Hit]:
     """There is no base model where the config says.
 
     What it does
-    Looks for the file or folder. Names of models on a hub are not fetched: nothing here needs the network.
+    Looks for the file or folder. An `owner/name` that nothing on the disk is called like is a model on a hub and not
+    looked for: linting asks no network.
 
     Why is this bad
     Nothing can be trained.
 
     Bad
     ```json
-    {"base_model": "models/gone"}
+    {"base_model": "models/gone.safetensors"}
     ```
 
     Good
@@ -37,8 +39,8 @@ def base_model_not_found(view: View) -> Iterator[Hit]:
     ```
     """
     path = view.disk.resolve(view.config.base_model)
-    if not view.disk.exists(path):
-        yield Hit(f"no base model at {path}", ("base_model",), "give the path of a model on this machine")
+    if not view.disk.exists(path) and not hub_name(view.config.base_model, view.disk.folder):
+        yield Hit(f"no base model at {path}", ("base_model",), "give the path of a model, or its name on a hub")
 
 
 @rule(

@@ -180,3 +180,53 @@ def base_named_v_prediction(view: View) -> Iterator[Hit]:
     if header is None or header.prediction is None:
         message = f"{name} says that it predicts v, and v_parameterization is off"
         yield Hit(message, ("base_model", "v_parameterization"), "set v_parameterization to true")
+
+
+@rule(
+    "LL729",
+    "zero-terminal-snr-mismatch",
+    "warning",
+    reads=("base_model", "zero_terminal_snr"),
+    source="arXiv:2305.08891 section 3; diffusers rescale_betas_zero_snr",
+    sees="disk",
+)
+def zero_terminal_snr_mismatch(view: View) -> Iterator[Hit]:
+    """`zero_terminal_snr` does not say what the base model was trained with.
+
+    What it does
+    Reads it from the base model's `scheduler/scheduler_config.json` (`rescale_betas_zero_snr`), or from a file's
+    header: the tensor `ztsnr`.
+
+    Why is this bad
+    The LoRA learns for other amounts of noise than the base draws with, mostly in the steps that decide how bright or
+    dark a picture is.
+
+    Bad
+    ```json
+    {"base_model": "vpred", "v_parameterization": true}
+    ```
+    ```files
+    vpred/model_index.json: {}
+    vpred/unet/config.json: {}
+    vpred/scheduler/scheduler_config.json: {"prediction_type": "v_prediction", "rescale_betas_zero_snr": true}
+    ```
+
+    Good
+    ```json
+    {"base_model": "vpred", "v_parameterization": true, "zero_terminal_snr": true}
+    ```
+    ```files
+    vpred/model_index.json: {}
+    vpred/unet/config.json: {}
+    vpred/scheduler/scheduler_config.json: {"prediction_type": "v_prediction", "rescale_betas_zero_snr": true}
+    ```
+    """
+    header = base_header(view)
+    if header and header.zero_terminal_snr and not view.config.zero_terminal_snr:
+        message = "the base was trained with a schedule that ends in pure noise, zero_terminal_snr is false"
+        yield Hit(
+            message,
+            ("zero_terminal_snr", "base_model"),
+            "set zero_terminal_snr to true",
+            set_to("zero_terminal_snr", True),
+        )

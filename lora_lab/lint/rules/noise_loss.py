@@ -262,3 +262,37 @@ def input_perturbation_high(view: View) -> Iterator[Hit]:
     if (view.config.ip_noise_gamma or 0.0) > 0.3:
         message = f"ip_noise_gamma {view.config.ip_noise_gamma:g} leaves much noise that is never to be predicted"
         yield Hit(message, ("ip_noise_gamma",), "use 0.1", removed("ip_noise_gamma", safe=False))
+
+
+@rule(
+    "LL747",
+    "zero-terminal-snr-without-v",
+    "warning",
+    reads=("zero_terminal_snr", "v_parameterization"),
+    source="arXiv:2305.08891 section 3.2",
+    targets=OURS,
+)
+def zero_terminal_snr_without_v(view: View) -> Iterator[Hit]:
+    """The noise schedule ends in pure noise, and the base predicts noise.
+
+    What it does
+    Looks for `zero_terminal_snr` without `v_parameterization`.
+
+    Why is this bad
+    Where nothing but noise is left, predicting it is copying the input: nothing is learned of the picture there, and
+    all other steps are noisier than those that the base knows.
+
+    Bad
+    ```json
+    {"zero_terminal_snr": true}
+    ```
+
+    Good
+    ```json
+    {"zero_terminal_snr": true, "v_parameterization": true}
+    ```
+    """
+    if view.config.zero_terminal_snr and not view.config.v_parameterization:
+        message = "zero_terminal_snr is for bases that predict velocity (v)"
+        keys = ("zero_terminal_snr", "v_parameterization")
+        yield Hit(message, keys, "leave it out", removed("zero_terminal_snr", safe=False))

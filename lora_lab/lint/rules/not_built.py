@@ -9,9 +9,7 @@ from lora_lab.lint.rule import Hit, Rule, View, rule
 from lora_lab.lint.rules.base_model import NAMES, base_header
 
 FAMILIES = ("sd1", "sd2")
-"""What the trainer knows, or another rule speaks of (LL901 of sd2)."""
-
-_SINGLE_FILE = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+"""What the trainer knows."""
 
 
 class NotBuilt(NamedTuple):
@@ -28,21 +26,6 @@ class NotBuilt(NamedTuple):
 
 
 TABLE = (
-    NotBuilt(
-        "LL901", "sd2-not-built", "v2", lambda config: config.v2,
-        "Stable Diffusion 2.x models (v2) can't be trained yet", "use an SD 1.x model and v2 false", True, False,
-    ),
-    NotBuilt(
-        "LL902", "single-file-base-not-built", "base_model",
-        lambda config: config.base_model.lower().endswith(_SINGLE_FILE),
-        "a base model in one file can't be loaded yet", "give the folder of a diffusers model (with model_index.json)",
-        "models/sd15.safetensors", "models/sd15",
-    ),
-    NotBuilt(
-        "LL903", "single-file-vae-not-built", "vae", lambda config: (config.vae or "").lower().endswith(_SINGLE_FILE),
-        "a VAE in one file can't be loaded yet", "give the folder of a diffusers VAE, or null for the base model's own",
-        "vae.pt", None,
-    ),
     NotBuilt(
         "LL904", "tensorboard-not-built", "log_dir", lambda config: config.log_dir is not None,
         "TensorBoard logs (log_dir) are not written yet", "leave it out: runs are tracked in MLflow", "logs", None,
@@ -115,7 +98,7 @@ def base_family_not_built(view: View) -> Iterator[Hit]:
     family = header.family if header and header.kind in ("checkpoint", "diffusers", "unet") else None
     if family is not None and family not in FAMILIES:
         message = f"base_model is {NAMES.get(family, family)}, which can't be trained here"
-        yield Hit(message, ("base_model",), "use a model of Stable Diffusion 1.x")
+        yield Hit(message, ("base_model",), "use a model of Stable Diffusion 1.x or 2.x")
 
 
 NOT_BUILT: tuple[Rule, ...] = (*(_rule(row) for row in TABLE), base_family_not_built)

@@ -148,13 +148,18 @@ def _encode(batch: Sequence[LatentItem], options: CacheOptions, encode: Encode) 
         deviation = (0.5 * log_variance.detach().float().cpu().clamp(*_LOG_VARIANCE_LIMITS)).exp()
         noise = [normal(tuple(latents.shape[1:]), 0, "posterior", key_of(item, options)) for item in batch]
         latents = latents + deviation * torch.stack(noise)
-    for item, latent in zip(batch, latents, strict=True):
-        if not latent.isfinite().all():
-            raise Failure(
-                f"the VAE gives numbers that are not finite for {item.picture.path}",
-                "use mixed_precision bf16 or no, or another vae",
-            )
+    refuse_not_finite(latents, [item.picture.path for item in batch])
     return [latent.clone() for latent in latents.to(options.dtype)]
+
+
+def refuse_not_finite(latents: Tensor, pictures: Sequence[object]) -> None:
+    """Raise Failure, naming the picture, where a latent of (n, c, h, w) has NaN or ∞: a LoRA of that draws black."""
+    for picture, fine in zip(pictures, latents.isfinite().flatten(1).all(dim=1).tolist(), strict=True):
+        if not fine:
+            raise Failure(
+                f"the VAE gives numbers that are not finite for {picture}",
+                "the VAE runs in full precision, so its own weights are damaged: give another vae",
+            )
 
 
 def _checksum(latent: Tensor) -> str:

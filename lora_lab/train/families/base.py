@@ -7,10 +7,17 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from lora_lab.train.base_files.parts import Asked
+
 
 @dataclass(frozen=True)
 class Base:
-    """A frozen base model in memory. `hash` is the SHA-256 of its weight files, `vae_hash` that of the VAE's."""
+    """A frozen base model in memory.
+
+    `alphas_cumprod` is that of training, rescaled where it was asked to end in pure noise; `own_alphas_cumprod` is the
+    model's own, by which loss weights go (sd-scripts prepares its SNRs before it rescales). `hash` is the SHA-256 of
+    the weights, `vae_hash` that of the VAE's; the old ones are the 8 hex digits that older user interfaces go by.
+    """
 
     name: str
     path: Path
@@ -19,11 +26,14 @@ class Base:
     vae: nn.Module
     tokenizer: Any
     alphas_cumprod: Tensor  # float32 (1000,)
+    own_alphas_cumprod: Tensor  # float32 (1000,)
     scaling_factor: float
     text_layers: int
     prediction_type: str
     hash: str
     vae_hash: str
+    old_hash: str = ""
+    old_vae_hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,14 +51,18 @@ class Family(Protocol):
     """One model family: how to load it, what to adapt, how to ask it."""
 
     name: str
-    base_model_version: str  # `ss_base_model_version` of a LoRA trained on it
-    architecture: str  # `modelspec.architecture`
 
     def __hash__(self) -> int:
         """Families are keys of the cache of loaded bases."""
 
-    def load(self, path: Path, vae: Path | None, precision: str, device: str) -> Base:
-        """Load the parts, frozen. Raises Failure when the folder is not such a model."""
+    def base_model_version(self, v_prediction: bool) -> str:
+        """Return the `ss_base_model_version` of a LoRA trained on it."""
+
+    def architecture(self, v_prediction: bool) -> str:
+        """Return the `modelspec.architecture` of a LoRA trained on it."""
+
+    def load(self, asked: Asked) -> Base:
+        """Load the parts, frozen. Raises Failure when the file or folder is not such a model."""
 
     def layers(self, base: Base) -> dict[str, tuple[nn.Module, str]]:
         """Name of each layer to adapt in the LoRA file, with its owner and attribute; text encoder first."""

@@ -14,6 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from lora_lab.failure import Failure
+from lora_lab.train.base_files.parts import Asked
 from lora_lab.train.families.base import Base
 from lora_lab.train.families.sd1 import SD1
 from lora_lab.train.pack import AdapterOptions, Pack
@@ -25,7 +26,7 @@ PROMPT = "lumi, a red circle on a blue background"
 @pytest.fixture(scope="module")
 def base(base_folder: Path) -> Base:
     """The tiny base, loaded."""
-    return SD1().load(base_folder, None, "no", "cpu")
+    return SD1().load(Asked(base_folder))
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,7 @@ def real_size() -> Base:
         vae=torch.nn.Module(),
         tokenizer=None,
         alphas_cumprod=nothing,
+        own_alphas_cumprod=nothing,
         scaling_factor=0.18215,
         text_layers=12,
         prediction_type="epsilon",
@@ -149,7 +151,7 @@ def test_long_captions_are_chunks(base: Base, base_folder: Path, limit: int, tok
 
 def test_loaded_is_frozen_and_quiet(base: Base, base_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """No part takes gradients or is in training mode, nothing is printed, and the libraries' bars are on again."""
-    SD1().load(base_folder, None, "no", "cpu")
+    SD1().load(Asked(base_folder))
     assert capfd.readouterr() == ("", "")
     assert transformers_logging.is_progress_bar_enabled()
     assert diffusers_logging.is_progress_bar_enabled()
@@ -163,7 +165,7 @@ def test_loaded_is_frozen_and_quiet(base: Base, base_folder: Path, capfd: pytest
 
 def test_precision_of_the_parts(base_folder: Path) -> None:
     """U-Net and text encoder are held in the precision of training, the VAE in float32."""
-    base = SD1().load(base_folder, None, "bf16", "cpu")
+    base = SD1().load(Asked(base_folder, precision="bf16"))
     assert {p.dtype for p in base.unet.parameters()} == {p.dtype for p in base.text_encoder.parameters()}
     assert {p.dtype for p in base.unet.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in base.vae.parameters()} == {torch.float32}
@@ -179,10 +181,10 @@ def test_hashes_name_the_weights(base: Base, base_folder: Path, tmp_path: Path) 
     ]
     assert base.hash == hashlib.sha256(b"".join(path.read_bytes() for path in weights)).hexdigest()
     other = shutil.copytree(base_folder, tmp_path / "other")
-    vae = SD1().load(base_folder, other / "vae", "no", "cpu").vae
+    vae = SD1().load(Asked(base_folder, other / "vae")).vae
     vae.requires_grad_(True).decoder.conv_out.bias.data += 1
     vae.save_pretrained(other / "vae")
-    changed = SD1().load(base_folder, other, "no", "cpu")
+    changed = SD1().load(Asked(base_folder, other))
     assert changed.hash == base.hash
     assert changed.vae_hash != base.vae_hash
 
@@ -237,7 +239,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "SDXL by its folder": (lambda folder: (folder / "text_encoder_2").mkdir(), "is an SDXL model"),
     "SD 2": (edit("unet/config.json", cross_attention_dim=1024), "is an SD 2.x model"),
     "another schedule": (edit("scheduler/scheduler_config.json", beta_schedule="linear"), "noise schedule of its own"),
-    "broken config": (cut("unet/config.json"), r"unet.config\.json cannot be read"),
+    "broken config": (cut("unet/config.json"), "unet cannot be loaded"),
     "broken text config": (cut("text_encoder/config.json"), "text_encoder cannot be loaded"),
     "truncated U-Net": (cut("unet/diffusion_pytorch_model.safetensors"), "unet cannot be loaded"),
     "truncated text encoder": (cut("text_encoder/model.safetensors"), "text_encoder cannot be loaded"),
@@ -258,7 +260,7 @@ def test_broken_base(
     folder = shutil.copytree(base_folder, tmp_path / "broken")
     break_(folder)
     with pytest.raises(Failure, match=message) as caught:
-        SD1().load(folder, None, "no", "cpu")
+        SD1().load(Asked(folder))
     assert str(folder) in caught.value.what
     assert "\n" not in str(caught.value)
     assert caught.value.remedy
@@ -271,19 +273,19 @@ def test_text_encoder_of_another_model(base_folder: Path, tmp_path: Path) -> Non
     shutil.rmtree(folder / "text_encoder")
     CLIPTextModel(config).save_pretrained(folder / "text_encoder")
     with pytest.raises(Failure, match="states of width 8, the U-Net wants 16"):
-        SD1().load(folder, None, "no", "cpu")
+        SD1().load(Asked(folder))
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    """A path to nothing and a single file are refused by name."""
+    """A path to nothing, and a file that is no model, are refused by name."""
     with pytest.raises(Failure, match="nowhere does not exist"):
-        SD1().load(tmp_path / "nowhere", None, "no", "cpu")
+        SD1().load(Asked(tmp_path / "nowhere"))
     (tmp_path / "model.safetensors").write_bytes(b"x")
-    with pytest.raises(Failure, match=r"model\.safetensors is a single file"):
-        SD1().load(tmp_path / "model.safetensors", None, "no", "cpu")
+    with pytest.raises(Failure, match=r"model\.safetensors is no model that can be read"):
+        SD1().load(Asked(tmp_path / "model.safetensors"))
 
 
 def test_vae_that_is_none(base_folder: Path, tmp_path: Path) -> None:
     """A `vae` that is no VAE folder is refused by name."""
     with pytest.raises(Failure, match="other-vae cannot be loaded"):
-        SD1().load(base_folder, tmp_path / "other-vae", "no", "cpu")
+        SD1().load(Asked(base_folder, tmp_path / "other-vae"))

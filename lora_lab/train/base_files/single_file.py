@@ -1,0 +1,90 @@
+"""A base in one file, .safetensors or a pickle, under the names of the original training code (LDM).
+
+diffusers' own converters give the tensors their new names; the configs of the parts and the tokenizer travel with this
+package, so that nothing is asked of a hub.
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from lora_lab.config.paths import PACKAGE
+from lora_lab.failure import Failure
+from lora_lab.train.base_files.parts import DTYPES, Asked, Parts
+from lora_lab.train.base_files.vae import load_vae, vae_of
+from lora_lab.train.base_files.weights import WHOLE, State, filled, read_state
+
+LAYOUTS = Path(__file__).parent / "layouts"
+"""The configs of the published models: a folder for each family, in it one for each part."""
+
+TOKENIZER = PACKAGE / "quickstart" / "base" / "tokenizer"
+"""CLIP's vocabulary, which every Stable Diffusion model shares."""
+
+UNET, TEXT = "model.diffusion_model.", "cond_stage_model."
+"""What the names of the parts begin with; those of the VAE with `first_stage_model.`."""
+
+_CLIP, _OPEN_CLIP = TEXT + "transformer.", TEXT + "model."
+
+
+def load_file(asked: Asked, layout: Path, pad_token: str) -> Parts:
+    """Load the parts of a single file, offline; `layout` is the folder of the family's configs.
+
+    Raises Failure when it is damaged, holds more than tensors, or is no whole model of the family.
+    """
+    path, dtype = asked.path, DTYPES[asked.precision]
+    state = read_state(path)
+    return Parts(
+        unet=_unet_of(path, state, layout, dtype),
+        text_encoders=(_text_encoder_of(path, state, layout, dtype),),
+        vae=load_vae(asked.vae, layout) if asked.vae else vae_of(path, state, layout),
+        tokenizers=(load_tokenizer(pad_token),),
+    )
+
+
+def load_tokenizer(pad_token: str) -> Any:
+    """Return CLIP's tokenizer with a family's padding."""
+    from transformers import CLIPTokenizer  # noqa: PLC0415  # seconds; a bad file fails first
+
+    return CLIPTokenizer.from_pretrained(TOKENIZER, pad_token=pad_token, local_files_only=True)
+
+
+def _only(path: Path, state: State, prefix: str, what: str) -> State:
+    found = {name: tensor for name, tensor in state.items() if name.startswith(prefix)}
+    if not found:
+        raise Failure(f"{path} holds no {what}", WHOLE)
+    return found
+
+
+def _unet_of(path: Path, state: State, layout: Path, dtype: torch.dtype) -> Any:
+    from diffusers import UNet2DConditionModel  # noqa: PLC0415  # as above
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint  # noqa: PLC0415
+
+    config = UNet2DConditionModel.load_config(layout / "unet", local_files_only=True)
+    renamed = convert_ldm_unet_checkpoint(_only(path, state, UNET, "U-Net"), config)
+    return filled(path, lambda: UNet2DConditionModel.from_config(config), renamed, dtype)
+
+
+def _text_encoder_of(path: Path, state: State, layout: Path, dtype: torch.dtype) -> Any:
+    from diffusers.loaders import single_file_utils  # noqa: PLC0415  # as above
+    from transformers import CLIPTextConfig, CLIPTextModel  # noqa: PLC0415
+
+    config = CLIPTextConfig.from_pretrained(layout / "text_encoder", local_files_only=True)
+    own = {_with_text_model(name): tensor for name, tensor in _only(path, state, TEXT, "text encoder").items()}
+    if any(name.startswith(_OPEN_CLIP) for name in own):
+        like: Any = SimpleNamespace(config=config)
+        renamed = single_file_utils.convert_open_clip_checkpoint(like, own, prefix=_OPEN_CLIP)
+    else:
+        renamed = single_file_utils.convert_ldm_clip_checkpoint(own)
+    short = {name.removeprefix("text_model."): tensor for name, tensor in renamed.items()}
+    long = {f"text_model.{name}": tensor for name, tensor in short.items()}  # its names before transformers 5.6
+    return filled(path, lambda: CLIPTextModel(config), {**short, **long}, dtype)
+
+
+def _with_text_model(name: str) -> str:
+    """Give a CLIP tensor the name that it has today: files from before transformers 4.4 lack `text_model.`."""
+    inner = name.removeprefix(_CLIP)
+    if inner != name and inner.startswith(("embeddings.", "encoder.", "final_layer_norm.")):
+        return f"{_CLIP}text_model.{inner}"
+    return name

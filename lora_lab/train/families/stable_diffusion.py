@@ -1,0 +1,113 @@
+"""What Stable Diffusion 1.x and 2.x have in common: one CLIP text encoder, a U-Net, a VAE; file, folder or hub."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lora_lab.train import noise
+from lora_lab.train.base_files.folder import load_folder
+from lora_lab.train.base_files.parts import Asked, Hashes, hashes_of
+from lora_lab.train.base_files.single_file import LAYOUTS, load_file
+from lora_lab.train.base_files.vae import vae_folder
+from lora_lab.train.data.tokens import chunk_ids, join_states
+from lora_lab.train.families.base import Base, Encoded
+from lora_lab.train.families.sniff import check_header
+
+TEXT_TARGETS = ("CLIPAttention", "CLIPSdpaAttention", "CLIPFlashAttention2", "CLIPMLP")
+
+
+class StableDiffusion:
+    """A family of one text encoder. `layout` is the folder of the configs that a single file is read by."""
+
+    name: str
+    pad_token: str
+
+    def __init__(self, layout: Path | None = None) -> None:
+        self.layout = layout or LAYOUTS / self.name
+
+    def load(self, asked: Asked) -> Base:
+        """Load U-Net, text encoder, VAE and tokenizer of a file or folder, offline, frozen.
+
+        U-Net and text encoder are held in the precision of training, the VAE in float32, which no picture overflows.
+        Raises Failure when a part is missing, damaged or of another family.
+        """
+        path = asked.path
+        header = check_header(path, self.name)
+        parts = load_file(asked, self.layout, self.pad_token) if path.is_file() else load_folder(asked, self.layout)
+        (text_encoder,), (tokenizer,) = parts.text_encoders, parts.tokenizers
+        for model in (parts.unet, text_encoder, parts.vae):
+            model.requires_grad_(False).eval().to(asked.device)
+        own = noise.alphas_cumprod(parts.beta_start, parts.beta_end)
+        hashes = hashes_of(path, "unet", "text_encoder")
+        vae_hashes = _vae_hashes(asked, hashes)
+        vae: Any = parts.vae.config
+        config: Any = text_encoder.config
+        assumed = "v_prediction" if asked.v_prediction else "epsilon"
+        return Base(
+            name=path.name,
+            path=path,
+            unet=parts.unet,
+            text_encoder=text_encoder,
+            vae=parts.vae,
+            tokenizer=tokenizer,
+            alphas_cumprod=(noise.zero_terminal(own) if asked.zero_terminal_snr else own).to(asked.device),
+            own_alphas_cumprod=own.to(asked.device),
+            scaling_factor=vae.scaling_factor,
+            text_layers=config.num_hidden_layers,
+            prediction_type=parts.prediction or header.prediction or assumed,
+            hash=hashes.full,
+            vae_hash=vae_hashes.full,
+            old_hash=hashes.old,
+            old_vae_hash=vae_hashes.old,
+        )
+
+    def layers(self, base: Base) -> dict[str, tuple[nn.Module, str]]:
+        """Return what sd-scripts' networks.lora adapts.
+
+        Every Linear of the text encoder's attention and MLP, every Linear and 1 × 1 convolution of the U-Net's
+        transformer blocks.
+        """
+        text = targets(base.text_encoder, TEXT_TARGETS, "lora_te_text_model")
+        return {**text, **targets(base.unet, ("Transformer2DModel",), "lora_unet")}
+
+    def tokenize(self, base: Base, caption: str, max_clip_token_length: int) -> Tensor:
+        """Token ids of a caption in chunks of 75, int64 (chunks, 77)."""
+        return chunk_ids(base.tokenizer, caption, max_clip_token_length)
+
+    def encode(self, base: Base, ids: Tensor, clip_skip: int) -> Encoded:
+        """Text states for ids (n, chunks, 77): layer −clip_skip, then the final layer norm, chunks joined."""
+        count, chunks, _ = ids.shape
+        answer = base.text_encoder(ids.flatten(0, 1), output_hidden_states=True)
+        inner: Any = getattr(base.text_encoder, "text_model", base.text_encoder)
+        states = inner.final_layer_norm(answer.hidden_states[-clip_skip])
+        return Encoded(torch.stack([join_states(part) for part in states.unflatten(0, (count, chunks))]))
+
+    def predict(self, base: Base, noisy: Tensor, t: Tensor, text: Encoded) -> Tensor:
+        """Return the U-Net's prediction, float32, same shape as `noisy`."""
+        answer = base.unet(noisy.to(next(base.unet.parameters()).dtype), t, text.states)
+        return answer.sample.float()
+
+
+def _vae_hashes(asked: Asked, base: Hashes) -> Hashes:
+    """Name the VAE: by its own file, by its folder's weights, or by the file of the model that it lies in."""
+    if asked.vae is None and asked.path.is_file():
+        return base
+    path = asked.vae or asked.path
+    return hashes_of(path if path.is_file() else vae_folder(path))
+
+
+def targets(model: nn.Module, kinds: tuple[str, ...], prefix: str) -> dict[str, tuple[nn.Module, str]]:
+    """Return every Linear and 1 × 1 convolution inside modules of some kinds, by its name in a LoRA file."""
+    found: dict[str, tuple[nn.Module, str]] = {}
+    for path, owner in model.named_modules():
+        if type(owner).__name__ not in kinds:
+            continue
+        for inner, layer in owner.named_modules():
+            pointwise = isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)
+            if isinstance(layer, nn.Linear) or pointwise:
+                where = f"{path}.{inner}".removeprefix("text_model.")
+                parent, _, attribute = inner.rpartition(".")
+                found[f"{prefix}.{where}".replace(".", "_")] = (owner.get_submodule(parent), attribute)
+    return found

@@ -1,0 +1,56 @@
+"""The base of a run: found, checked against the config, loaded once for all runs of a process."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+from lora_lab.config import TrainConfig
+from lora_lab.failure import Failure
+from lora_lab.train.base_files.locate import locate_base, locate_vae
+from lora_lab.train.base_files.parts import Asked
+from lora_lab.train.families.base import Base, Family
+from lora_lab.train.families.sd1 import SD1
+from lora_lab.train.families.sd2 import SD2
+
+FAMILIES: Mapping[str, Family] = MappingProxyType({"sd1": SD1(), "sd2": SD2()})
+
+
+@lru_cache(maxsize=1)
+def load_base(family: Family, asked: Asked) -> Base:
+    """Load a base; the runs of a sweep share it, as adapters come off it after each run."""
+    return family.load(asked)
+
+
+def family_of(config: TrainConfig) -> Family:
+    """Return the family that the config says its base belongs to."""
+    return FAMILIES["sd2" if config.v2 else "sd1"]
+
+
+def open_base(configs: Sequence[TrainConfig], accelerator: Any) -> tuple[Family, Base]:
+    """Load the base of a pack's configs. Raises Failure when its family, prediction type or depth is not theirs."""
+    config = configs[0]
+    family = family_of(config)
+    asked = Asked(
+        path=locate_base(config.base_model),
+        vae=locate_vae(config.vae),
+        precision=config.mixed_precision,
+        device=str(accelerator.device),
+        v_prediction=config.v_parameterization,
+        zero_terminal_snr=config.zero_terminal_snr,
+    )
+    base = load_base(family, asked)
+    deepest = max(config.clip_skip for config in configs)
+    if deepest > base.text_layers:
+        raise Failure(
+            f"clip_skip {deepest} is beyond the {base.text_layers} layers of the text encoder of {base.path}",
+            "set clip_skip to 1 or 2",
+        )
+    wanted = "v_prediction" if config.v_parameterization else "epsilon"
+    if base.prediction_type != wanted:
+        truth = "true" if base.prediction_type == "v_prediction" else "false"
+        raise Failure(
+            f"base_model {base.path} predicts {base.prediction_type}, the config trains {wanted}",
+            f'set "v_parameterization": {truth}',
+        )
+    return family, base

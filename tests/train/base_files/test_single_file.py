@@ -1,0 +1,264 @@
+"""Bases in one file: the same model as the folder that it was made from, and never code."""
+
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from lora_lab.failure import Failure
+from lora_lab.train.base_files.parts import Asked
+from lora_lab.train.families.base import Base
+from lora_lab.train.families.sd1 import SD1
+from lora_lab.train.families.sd2 import SD2
+from lora_lab.train.families.stable_diffusion import StableDiffusion
+
+State = dict[str, torch.Tensor]
+FAMILIES: dict[str, type[StableDiffusion]] = {"sd1": SD1, "sd2": SD2}
+
+
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine without network and with an empty hub cache: not even a name is looked up."""
+
+    def refuse(*args: Any, **named: Any) -> None:
+        raise AssertionError(f"a name was looked up: {args}")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
+
+
+def save(state: Any, path: Path) -> Path:
+    """Write a file in the format of its ending; a .ckpt as its trainer did, with the tensors under `state_dict`."""
+    if path.suffix == ".safetensors":
+        safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+    else:
+        torch.save({"state_dict": state, "epoch": 3, "global_step": 470000}, path)
+    return path
+
+
+def family(name: str, folders: Mapping[str, Path]) -> StableDiffusion:
+    """The family whose single files are read by the small model's configs."""
+    return FAMILIES[name](layout=folders[name])
+
+
+def answers(name: str, base: Base) -> dict[str, torch.Tensor]:
+    """What every part of a base says: to a caption of two chunks, to noise, to a picture."""
+    kind = FAMILIES[name]()
+    draws = torch.Generator().manual_seed(0)
+    noisy, picture = torch.randn(1, 4, 8, 8, generator=draws), torch.rand(1, 3, 64, 64, generator=draws)
+    vae: Any = base.vae
+    with torch.no_grad():
+        ids = kind.tokenize(base, "lumi, a red circle " * 20, 150)[None]
+        text = kind.encode(base, ids, 1)
+        said = kind.predict(base, noisy, torch.tensor([500]), text)
+        latents = vae.encode(picture).latent_dist.mean
+        return {"text": text.states, "said": said, "latents": latents, "picture": vae.decode(latents).sample}
+
+
+def test_originals_are_like_published_files(originals: Mapping[str, State]) -> None:
+    """The made-up files have as many U-Net and VAE tensors as SD 1.5's and SD 2.1's: no layer is left untested."""
+    for state in originals.values():
+        counts = [sum(name.startswith(start) for name in state) for start in ("model.diffusion", "first_stage_model")]
+        assert counts == [686, 248]
+
+
+@pytest.mark.parametrize("name", ["sd1", "sd2"])
+@pytest.mark.parametrize("ending", ["safetensors", "ckpt"])
+def test_same_as_the_folder(
+    originals: Mapping[str, State], whole_bases: Mapping[str, Path], tmp_path: Path, name: str, ending: str
+) -> None:
+    """A single file gives, part by part, exactly the tensors of the folder it was made from, so the same answers."""
+    file = save(originals[name], tmp_path / f"model.{ending}")
+    single = family(name, whole_bases).load(Asked(file, v_prediction=name == "sd2"))
+    folder = FAMILIES[name]().load(Asked(whole_bases[name]))
+    for part in ("unet", "text_encoder", "vae"):
+        mine, theirs = getattr(single, part).state_dict(), getattr(folder, part).state_dict()
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+    wanted = answers(name, folder)
+    for key, value in answers(name, single).items():
+        torch.testing.assert_close(value, wanted[key], rtol=1e-5, atol=1e-5)  # equal weights; kernels round by address
+    assert (single.prediction_type, single.scaling_factor) == (folder.prediction_type, folder.scaling_factor)
+    assert torch.equal(single.alphas_cumprod, folder.alphas_cumprod)
+
+
+def test_prediction_is_the_configs_where_the_file_is_silent(
+    originals: Mapping[str, State], whole_bases: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """A file says nothing of what it predicts, so the config's word counts; modelspec's word is stronger."""
+    silent = save(originals["sd1"], tmp_path / "silent.safetensors")
+    kind = family("sd1", whole_bases)
+    assert kind.load(Asked(silent)).prediction_type == "epsilon"
+    assert kind.load(Asked(silent, v_prediction=True)).prediction_type == "v_prediction"
+    telling = tmp_path / "telling.safetensors"
+    about = {"modelspec.prediction_type": "v"}
+    safetensors.torch.save_file({k: v.contiguous() for k, v in originals["sd1"].items()}, telling, metadata=about)
+    assert kind.load(Asked(telling)).prediction_type == "v_prediction"
+
+
+def test_names_from_before_transformers_4_4(
+    originals: Mapping[str, State], whole_bases: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """Older files lack `text_model.` in the text encoder's names."""
+    state = {name.replace("transformer.text_model.", "transformer."): t for name, t in originals["sd1"].items()}
+    assert state.keys() != originals["sd1"].keys()
+    base = family("sd1", whole_bases).load(Asked(save(state, tmp_path / "old.safetensors")))
+    wanted = SD1().load(Asked(whole_bases["sd1"])).text_encoder.state_dict()
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in base.text_encoder.state_dict().items())
+
+
+def test_half_precision_files(originals: Mapping[str, State], whole_bases: Mapping[str, Path], tmp_path: Path) -> None:
+    """A file in fp16 loads into the precision of training; the VAE is in float32 whatever it is."""
+    file = save({name: tensor.half() for name, tensor in originals["sd2"].items()}, tmp_path / "half.safetensors")
+    for precision, dtype in (("no", torch.float32), ("bf16", torch.bfloat16)):
+        base = family("sd2", whole_bases).load(Asked(file, precision=precision))
+        found = [{p.dtype for p in part.parameters()} for part in (base.unet, base.text_encoder, base.vae)]
+        assert found == [{dtype}, {dtype}, {torch.float32}]
+
+
+def test_hashes_of_a_file(originals: Mapping[str, State], whole_bases: Mapping[str, Path], tmp_path: Path) -> None:
+    """A file's hash is the SHA-256 of its bytes; the old one is of 64 KiB at 1 MiB, as user interfaces compute it."""
+    import hashlib
+
+    file = save(originals["sd1"], tmp_path / "model.safetensors")
+    base, content = family("sd1", whole_bases).load(Asked(file)), file.read_bytes()
+    assert len(content) > 0x110000
+    assert base.hash == base.vae_hash == hashlib.sha256(content).hexdigest()
+    assert base.old_hash == base.old_vae_hash == hashlib.sha256(content[0x100000:0x110000]).hexdigest()[:8]
+
+
+class Code:
+    """An object whose unpickling writes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.write_text, (self.marker, "executed"))
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+@pytest.mark.parametrize("ending", ["ckpt", "pt", "bin"])
+def test_code_in_a_pickle_never_runs(
+    originals: Mapping[str, State], whole_bases: Mapping[str, Path], tmp_path: Path, new_format: bool, ending: str
+) -> None:
+    """A checkpoint or VAE that would run code when opened is refused by name, and the code did not run."""
+    marker, file = tmp_path / "marker", tmp_path / f"evil.{ending}"
+    torch.save({**originals["sd1"], "code": Code(marker)}, file, _use_new_zipfile_serialization=new_format)
+    kind = family("sd1", whole_bases)
+    for asked in (Asked(file), Asked(whole_bases["sd1"], vae=file)):
+        with pytest.raises(Failure, match=r"evil.* would run") as caught:
+            kind.load(asked)
+        assert "\n" not in str(caught.value)
+    assert not marker.exists()
+
+
+def test_bookkeeping_of_the_trainer_is_passed_over(
+    originals: Mapping[str, State], whole_bases: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checkpoints of Lightning name its classes beside the tensors, as SD 1.4's did; nothing of them is imported."""
+    import sys
+    import types
+
+    module = types.ModuleType("pytorch_lightning.callbacks.model_checkpoint")
+    kind = type("ModelCheckpoint", (), {"__module__": module.__name__})
+    module.ModelCheckpoint = kind  # type: ignore[attr-defined]
+    for name in ("pytorch_lightning", "pytorch_lightning.callbacks"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    file = tmp_path / "sd-v1-4.ckpt"
+    torch.save({"state_dict": originals["sd1"], "callbacks": {kind: {"best": kind()}}}, file)
+    monkeypatch.delitem(sys.modules, module.__name__)
+    assert family("sd1", whole_bases).load(Asked(file)).text_layers == 3
+    assert module.__name__ not in sys.modules
+
+
+def without(start: str) -> Callable[[State], State]:
+    """A way to break a file: these tensors are missing."""
+    return lambda state: {name: tensor for name, tensor in state.items() if not name.startswith(start)}
+
+
+def inpainting(state: State) -> State:
+    """A model for inpainting: its U-Net takes nine channels."""
+    name = "model.diffusion_model.input_blocks.0.0.weight"
+    return {**state, name: torch.randn(state[name].shape[0], 9, 3, 3)}
+
+
+BROKEN: dict[str, tuple[Callable[[State], State], str]] = {
+    "no U-Net": (without("model.diffusion_model."), "holds no U-Net"),
+    "no text encoder": (without("cond_stage_model."), "holds no text encoder"),
+    "no VAE": (without("first_stage_model."), "holds no VAE"),
+    "a tensor of the U-Net less": (without("model.diffusion_model.out.2.bias"), "no weights for conv_out.bias"),
+    "a tensor of the VAE less": (without("first_stage_model.decoder.conv_in.bias"), "no weights for decoder.conv_in"),
+    "a tensor of the text encoder less": (
+        without("cond_stage_model.transformer.text_model.final_layer_norm.bias"),
+        "no weights for .*final_layer_norm.bias",
+    ),
+    "inpainting": (inpainting, "a model for inpainting: its U-Net takes 9 channels"),
+    "a LoRA": (lambda _: {"lora_unet_x.lora_down.weight": torch.zeros(2, 3)}, "is a LoRA, not a whole model"),
+}
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "ckpt"])
+@pytest.mark.parametrize(("break_", "message"), BROKEN.values(), ids=BROKEN.keys())
+def test_broken_file(
+    originals: Mapping[str, State],
+    whole_bases: Mapping[str, Path],
+    tmp_path: Path,
+    break_: Callable[[State], State],
+    message: str,
+    ending: str,
+) -> None:
+    """Whatever is wrong with a file, one line says it with the file's path."""
+    file = save(break_(originals["sd1"]), tmp_path / f"model.{ending}")
+    with pytest.raises(Failure, match=message) as caught:
+        family("sd1", whole_bases).load(Asked(file))
+    assert str(file) in caught.value.what
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "ckpt"])
+def test_half_a_file(
+    originals: Mapping[str, State], whole_bases: Mapping[str, Path], tmp_path: Path, ending: str
+) -> None:
+    """A file that ends in the middle is refused in one line."""
+    file = save(originals["sd1"], tmp_path / f"model.{ending}")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(Failure, match=rf"model\.{ending}") as caught:
+        family("sd1", whole_bases).load(Asked(file))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("said", "found"), [("sd1", "sd2"), ("sd2", "sd1")])
+def test_other_family_is_refused_before_it_is_loaded(
+    originals: Mapping[str, State],
+    whole_bases: Mapping[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    said: str,
+    found: str,
+) -> None:
+    """A file or folder of the other family is one line about `v2`, and no tensor was read."""
+    monkeypatch.setattr(safetensors.torch, "load_file", lambda *args: 1 / 0)
+    file = tmp_path / "model.safetensors"
+    safetensors.torch.save_file({k: v.contiguous() for k, v in originals[found].items()}, file)
+    for path in (file, whole_bases[found]):
+        with pytest.raises(Failure, match="model, the config trains") as caught:
+            FAMILIES[said]().load(Asked(path))
+        assert caught.value.remedy == f'set "v2": {"true" if found == "sd2" else "false"}'
+
+
+def test_sdxl_is_refused(tmp_path: Path) -> None:
+    """SDXL's file is named as such."""
+    state = {
+        "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight": torch.zeros(640, 2048),
+        "model.diffusion_model.label_emb.0.0.weight": torch.zeros(4, 4),
+        "first_stage_model.decoder.conv_in.weight": torch.zeros(4, 4, 3, 3),
+        "conditioner.embedders.0.transformer.text_model.final_layer_norm.bias": torch.zeros(4),
+    }
+    with pytest.raises(Failure, match="is an SDXL model, the config trains an SD 1"):
+        SD1().load(Asked(save(state, tmp_path / "xl.safetensors")))
