@@ -18,6 +18,9 @@ _BEFORE = re.compile(r"\w*$")
 _FLAG = re.compile(r"--(?P<name>[A-Za-z][\w-]*)(?P<value>=.*)?", re.DOTALL)
 _CONTINUED = re.compile(r"[\\^`][ \t]*(?:\r\n|\n|\r)")
 _COMMENT_LINE = re.compile(r"[ \t]*(?:#[^\r\n]*)?(?:\r\n|\n|\r)(?=[ \t]*--)")
+_REDIRECTION = re.compile(r"[0-9&]?>>?[ \t]*(?:&[0-9-]|[^\s;|&]*)")
+_LIST_START = re.compile(r"[ \t]*,")
+_LISTED = re.compile(r"""(?:[\s,]|#[^\r\n]*)*(?:"([^"\r\n]*)"|'([^'\r\n]*)'|([^\s,)\]"']+))""")
 _VARIABLE = re.compile(r"\$|\{|%\w|<[^<>]*>|\bDIM_|\.\.\.$|_{5}|^[A-Z]+(?:_[A-Z]+)+$")
 _PLACEHOLDER = re.compile(r"(?:\$\w+|\$?\{\w+\}|<[^<>]*>)$|_{5}")
 
@@ -98,6 +101,9 @@ def _starts(text: str) -> Iterator[tuple[str, int]]:
 
 def _words(text: str, at: int) -> Iterator[_Word]:
     """Yield the words from `at` to the end of the command."""
+    if _LIST_START.match(text, at):
+        yield from _listed_words(text, at)
+        return
     while at < len(text):
         char = text[at]
         continued = _CONTINUED.match(text, at)
@@ -110,12 +116,22 @@ def _words(text: str, at: int) -> Iterator[_Word]:
             if more is None:
                 return
             at = more.end()  # a flag in the next line: the continuation was forgotten, or lost in a paste
+        elif redirection := _REDIRECTION.match(text, at):
+            at = redirection.end()
         elif char == "#" or char in ";|" or text.startswith("&", at):
             return
         else:
             word = _word(text, at)
             yield word
             at = word.end
+
+
+def _listed_words(text: str, at: int) -> Iterator[_Word]:
+    """Yield the words of a command that is written as a list: PowerShell's `@("a", "b")`, Python's `["a", "b"]`."""
+    while match := _LISTED.match(text, at):
+        group = match.lastindex or 1
+        yield _Word(match[group], match.start(group), match.end(group))
+        at = match.end()
 
 
 def _word(text: str, at: int) -> _Word:

@@ -110,6 +110,7 @@ _MARKS: dict[str, frozenset[str]] = {
         ["instance_data_dir", "instance_prompt", "pretrained_model_name_or_path", "rank", "num_train_epochs"]
     ),
     "a Civitai trainer's parameters": frozenset(["targetSteps", "numRepeats", "unetLR", "networkDim"]),
+    "accelerate's own settings": frozenset(["compute_environment", "distributed_type", "num_processes", "use_cpu"]),
     "a ComfyUI workflow": frozenset(["nodes", "links", "last_node_id", "last_link_id"]),
     "a diffusers model's own config": frozenset(["_class_name", "_diffusers_version"]),
     "a transformers model's own config": frozenset(["architectures", "transformers_version", "vocab_size"]),

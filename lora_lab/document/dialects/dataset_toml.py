@@ -21,6 +21,7 @@ TITLE = "an sd-scripts --dataset_config"
 
 _REPEATS = re.compile(r"([0-9]+)_.+")
 _DIFFERS = "it differs between data sets or folders; lora_lab has one for all"
+_MUSUBI = frozenset(["image_directory", "video_directory", "cache_directory", "control_directory"])
 _FOLDER = ("image_dir", "num_repeats", "is_reg", "class_tokens", "name")
 
 
@@ -33,7 +34,10 @@ def convert(tree: Tree) -> Document:
     subsets(draft, inside, depth=4)
     settle(draft)
     draft.partial = "dataset"
-    musubi = any(item.key in ("image_directory", "cache_directory", "control_directory") for item in tree.items)
+    musubi = any(
+        item.key in ("image_directory", "video_directory", "cache_directory", "control_directory")
+        for item in tree.items
+    )
     if musubi:
         document = draft.document(NAME, "a musubi-tuner data set config", {})
         return replace(document, origin=replace(document.origin, readable=False) if document.origin else None)

@@ -3,13 +3,13 @@
 import importlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from lora_lab.config import PARAMETERS
 from lora_lab.document.dialects.modules import MODULES
 from lora_lab.document.document import Document, Lines, ParseProblem
 from lora_lab.document.read import decode_document, read_bytes
-from lora_lab.document.tree import Form, Item, Tree
+from lora_lab.document.tree import Form, Item, Place, Tree
 from lora_lab.failure import Failure
 
 _ONLY_OURS: Final = frozenset(["base_model", "img_folder", "output_folder", "net_dim", "alpha"])
@@ -32,6 +32,8 @@ def decode_config(data: bytes, path: Path | None = None, dialect: str | None = N
     JSON in our own keys (and those of LoRA Easy Training Scripts) comes back as it stands, without an `origin`.
     """
     suffix = path.suffix if path else ""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return _from_utf16(data, path, dialect)
     if suffix.lower() == ".json" or _is_no_text(data):
         return _from_json(decode_document(data, path), dialect)
     from lora_lab.document.dialects.recognise import form_of, recognise  # noqa: PLC0415 - not for most files
@@ -41,7 +43,9 @@ def decode_config(data: bytes, path: Path | None = None, dialect: str | None = N
     if form == "json":
         return _from_json(decode_document(data, path), dialect)
     tree = _tree(form, text, path)
-    bad = data.decode("utf-8", "replace").count("\ufffd") and _first_bad(data)
+    if not tree.items and not tree.problems and not text.strip():
+        tree = replace(tree, problems=(ParseProblem("the file is empty", Lines("").span(0, 0)),))
+    bad = text.count("\ufffd") and _first_bad(data)
     if bad:
         at, byte = bad
         span = Lines(tree.text).span(min(at, len(tree.text)), min(at + 1, len(tree.text)))
@@ -55,9 +59,17 @@ def translate(document: Document) -> Document:
     return document if document.origin else _convert(_tree_of(document), "easy")
 
 
+def _from_utf16(data: bytes, path: Path | None, dialect: str | None) -> Document:
+    """Return the document of a file as PowerShell's `>` writes it, with a problem that says so."""
+    document = decode_config(data.decode("utf-16", "replace").encode("utf-8", "replace"), path, dialect)
+    span = Lines(document.text).span(0, min(1, len(document.text)))
+    problem = ParseProblem("the file is UTF-16, and programs read it as UTF-8: save it as UTF-8", span)
+    return replace(document, problems=(problem, *document.problems))
+
+
 def _is_no_text(data: bytes) -> bool:
-    """Say whether the JSON reader's own words for binary files and UTF-16 are called for."""
-    return data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in data[:4096] or data[8:9] == b"{"
+    """Say whether the JSON reader's own words for binary files are called for."""
+    return b"\x00" in data[:4096] or data[8:9] == b"{"
 
 
 def _from_json(document: Document, dialect: str | None) -> Document:
@@ -67,7 +79,10 @@ def _from_json(document: Document, dialect: str | None) -> Document:
     if dialect is None and is_plainly_ours(document):
         return document
     from lora_lab.document.dialects.recognise import recognise_json_keys  # noqa: PLC0415
+    from lora_lab.document.unwrap import unwrapped  # noqa: PLC0415
 
+    if dialect is None:
+        document = unwrapped(document)
     name = dialect or recognise_json_keys(frozenset(document.entries))
     return document if name in ("own", "easy") else _convert(_tree_of(document), name)
 
@@ -100,18 +115,28 @@ def _tree(form: Form, text: str, path: Path | None) -> Tree:
         from lora_lab.document.command_text import parse_command  # noqa: PLC0415
 
         return parse_command(text, path)
+    from lora_lab.document.unwrap import are_sections  # noqa: PLC0415
     from lora_lab.document.yaml_text import parse_yaml  # noqa: PLC0415 - ruamel.yaml takes a tenth of a second
 
     document = parse_yaml(text.removeprefix("\ufeff"), path)
     values = document.values if isinstance(document.values, dict) else {}
+    places: list[Place] = [(key,) for key in values]
+    if values and are_sections(values):
+        places = [(section, key) for section, inner in values.items() for key in inner]
     items = tuple(
-        Item((key,), value, document.key_span_of((key,)), document.span_of((key,))) for key, value in values.items()
+        Item(place, _inside(values, place), document.key_span_of(place), document.span_of(place)) for place in places
     )
     problems = document.problems
     if document.values is not None and not isinstance(document.values, dict):
         span = Lines(document.text).span(0, 0)
         problems = (*problems, ParseProblem("a config is one mapping of keys to values", span))
     return Tree("yaml", path, document.text, items, problems)
+
+
+def _inside(values: Any, place: Place) -> object:
+    for key in place:
+        values = values[key]
+    return values
 
 
 def _convert(tree: Tree, dialect: str) -> Document:

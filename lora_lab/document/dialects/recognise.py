@@ -18,6 +18,11 @@ THEIRS: Final = frozenset(EVERY_NAME) - frozenset(PARAMETERS) | REASONS[0][0] | 
 
 _ALL_THEIRS: Final = THEIRS.union(*(names for names, _, _ in REASONS))
 
+_FIRST_THEIRS: Final = frozenset(
+    ["adaptive_noise_scale", "multires_noise_iterations", "multires_noise_discount", "ip_noise_gamma"]
+)
+"""Keys that lora_lab took over from them: with nothing beside them that is ours alone, a piece of a file is theirs."""
+
 _MARKS: Final[dict[str, frozenset[str]]] = {
     "onetrainer": frozenset(
         [
@@ -133,11 +138,13 @@ def recognise(tree: Tree) -> str:
 def recognise_json_keys(keys: frozenset[str]) -> str:
     """Return the dialect of a JSON object with these keys."""
     bare = frozenset(key.removeprefix("--") for key in keys)
+    if "compute_environment" in keys:
+        return "own"  # accelerate's own settings: no training config of anybody's
     best = max(_MARKS, key=lambda name: len(bare & _MARKS[name]))
     if len(bare & _MARKS[best]) >= 2 and not bare & OURS:
         return best
     if not keys & OURS:
-        return "kohya-gui" if keys & _ALL_THEIRS else "own"
+        return "kohya-gui" if keys & (_ALL_THEIRS | _FIRST_THEIRS) else "own"
     return "kohya-gui" if len(keys & THEIRS) > len(keys & OURS) else "own"
 
 

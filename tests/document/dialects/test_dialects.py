@@ -144,6 +144,66 @@ def test_script_named_again_and_again() -> None:
     assert read(text, "a.sh")[0].values == {"net_dim": 4}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '$args = @(\n  "train_network.py",\n  "--network_dim=16",  # the rank\n  "--seed", "42"\n)\npython @args\n',
+        'subprocess.run(["accelerate", "launch", "train_network.py", "--network_dim=16", "--seed=42"], check=True)',
+        "!accelerate launch train_network.py \\\n  --network_dim=16 \\\n  --seed=42",
+        "accelerate launch train_network.py ^\r\n --network_dim=16 ^\r\n --seed=42\r\npause",
+        "accelerate launch train_network.py `\n --network_dim=16 `\n --seed=42\n",
+        "python train_network.py --network_dim=16 --seed 42 2>&1 | tee log.txt",
+        "python train_network.py --network_dim=16 --seed 42 > log.txt 2>err.txt",
+        'docker run x bash -c "accelerate launch train_network.py --network_dim=16 --seed=42"',
+    ],
+)
+def test_ways_to_write_a_command(text: str) -> None:
+    """Lists of PowerShell and Python, notebook cells, both Windows shells, redirections: the same two flags."""
+    document = read(text, "a.txt")[0]
+    assert document.values == {"net_dim": 16, "test_seed": 42}
+    assert document.problems == ()
+
+
+def test_settings_one_level_too_deep() -> None:
+    """Settings inside an object are read where they stand, and it is said that no trainer looks for them there."""
+    document = decode_config(b'{"name": "x", "config": {"base_model": "a", "net_dim": 8, "alpha": 4}}', Path("a.json"))
+    assert document.values == {"base_model": "a", "net_dim": 8, "alpha": 4}
+    span = document.entries["net_dim"].value_span
+    assert document.text[span.start : span.end] == "8"
+    assert 'inside "config"' in document.problems[0].message
+    _, origin = read('{"config": {"LoRA_type": "Standard", "network_dim": 8, "train_batch_size": 1}}', "a.json")
+    assert origin.dialect == "kohya-gui"
+    two = '{"a": {"base_model": "a", "net_dim": 8, "alpha": 4}, "b": {"base_model": "a", "net_dim": 8, "alpha": 4}}'
+    assert decode_config(two.encode(), Path("a.json")).values.keys() == {"a", "b"}
+
+
+def test_sections_of_our_yaml() -> None:
+    """Sections that hold nothing but settings count as if they were not there, as in TOML."""
+    document, origin = read("model:\n  base_model: a\nnetwork:\n  net_dim: 8\n", "a.yaml")
+    assert (document.values, origin.dialect) == ({"base_model": "a", "net_dim": 8}, "own")
+    assert document.entries["net_dim"].key_span.line == 4
+
+
+@pytest.mark.parametrize("name", ["a.toml", "a.json", "a.ps1"])
+def test_utf16(name: str) -> None:
+    """A file as PowerShell's redirection writes it is read, and its encoding said first."""
+    text = {
+        "a.toml": 'network_dim = 8\npretrained_model_name_or_path = "a"\n',
+        "a.json": '{"LoRA_type": "Standard", "network_dim": 8, "pretrained_model_name_or_path": "a"}',
+        "a.ps1": "python train_network.py --network_dim 8 --pretrained_model_name_or_path a",
+    }[name]
+    document = decode_config(text.encode("utf-16"), Path(name))
+    assert document.values == {"net_dim": 8, "base_model": "a"}
+    assert "UTF-16" in document.problems[0].message
+
+
+def test_empty_files() -> None:
+    """An empty file of any format is said to be empty, or to hold no command."""
+    for name in ("a.json", "a.toml", "a.yaml", "a.sh", "a"):
+        (problem, *_) = decode_config(b" \n", Path(name)).problems
+        assert "empty" in problem.message or "no command line" in problem.message
+
+
 def test_leaf_folders() -> None:
     """Leaf folders called N_name with N repeats give their parent; others can't be taken over."""
     text = "[[datasets]]\n[[datasets.subsets]]\nimage_dir = '/d/{}'\nnum_repeats = 10\n"
