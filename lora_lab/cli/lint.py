@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lora_lab.lint import Disk, Finding
     from lora_lab.lint.finding import Severity
     from lora_lab.lint.fixing import Fixed
+    from lora_lab.lint.machine import Machine
     from lora_lab.lint.report import Judged
     from lora_lab.lint.rule import Target
     from lora_lab.lint.settings import Settings
@@ -40,6 +41,7 @@ class Options:
 
     form: str
     no_disk: bool
+    no_machine: bool
     fix: bool
     unsafe_fixes: bool
     diff: bool
@@ -66,6 +68,7 @@ class Session:
     skipped: int = 0
     standard_input: bytes = b""
     disk: "Disk | None" = None
+    machine: "Machine | None" = None
     settings: "dict[Path, Settings]" = field(default_factory=dict)
 
 
@@ -81,6 +84,7 @@ class Session:
 @click.option("--output-file", type=click.Path(path_type=Path), help="Write the report there.")
 @click.option("--statistics", is_flag=True, help="Count the findings of each rule instead of showing them.")
 @click.option("--no-disk", is_flag=True, help="Judge the text alone: do not look for models, folders or captions.")
+@click.option("--no-machine", is_flag=True, help="Do not judge by what this machine can do: card, packages, space.")
 @click.option("--skip-others", is_flag=True, help="Pass over files that are no training configs, as in a folder.")
 @click.option("--dialect", metavar="NAME", help="Whose keys the files have, where the keys do not tell: see above.")
 @click.option("--target", type=click.Choice(_TARGETS), help="The trainer that will read the files; ours if not said.")
@@ -199,11 +203,14 @@ def _settings(folder: Path, session: Session) -> "Settings":
 def _findings(document: "Document", source: Source, settings: "Settings", session: Session) -> "tuple[Finding, ...]":
     """Return the findings that are wanted; what is learned about the disk stays in the session."""
     from lora_lab.lint import Disk, lint_document
+    from lora_lab.lint.machine import Machine
 
     if not session.options.no_disk:
         session.disk = session.disk.moved_to(document.folder) if session.disk else Disk(document.folder)
     disk = None if session.options.no_disk else session.disk
-    found = lint_document(document, disk, settings.target).findings
+    if not session.options.no_machine and session.machine is None:
+        session.machine = Machine()
+    found = lint_document(document, disk, settings.target, session.machine).findings
     wanted = settings.wanted(found, source.path)
     if document.origin is None or not any(finding.fix for finding in wanted):
         return wanted

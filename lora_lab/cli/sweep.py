@@ -57,6 +57,7 @@ def command(grid: Path, no_tracking: bool, **options: Any) -> int:
 def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
     """Plan, lint, train and compare the runs of a grid file; return the exit code. Raises `Failure`."""
     from lora_lab.lint import Disk
+    from lora_lab.lint.machine import Machine
     from lora_lab.sweep.grid import can_name_a_folder
     from lora_lab.sweep.judge import judge
 
@@ -68,7 +69,7 @@ def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
         return 2
     grid, plan = planned
     show_plan(plan)
-    judged = judge(plan, grid.folder, Disk(grid.folder))
+    judged = judge(plan, grid.folder, Disk(grid.folder), Machine())
     show_findings(judged.groups, len(plan.runs))
     if judged.bad:
         click.echo(f"{len(judged.bad)} of {len(plan.runs)} runs cannot be trained; nothing was started", err=True)

@@ -58,11 +58,12 @@ def _linted(path: Path, output_folder: Path | None, dialect: str | None) -> "Tra
     from lora_lab.config import with_absolute_paths
     from lora_lab.document.trainable import read_trainable, reading
     from lora_lab.lint import Disk, lint_document
+    from lora_lab.lint.machine import Machine
 
     document = read_trainable(path, dialect)
     for line in reading(path, document):
         click.echo(line, err=True)
-    result = lint_document(document, Disk(document.folder))
+    result = lint_document(document, Disk(document.folder), machine=Machine())
     _show(path, result)
     if not result.usable:
         return None

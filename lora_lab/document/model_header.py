@@ -62,6 +62,9 @@ class ModelHeader(NamedTuple):
     dtypes: Mapping[Part, str] = {}
     """The format that most numbers of a part have, in safetensors' words: F32, F16, BF16, F8_E4M3, ..."""
 
+    parameters: Mapping[Part, int] = {}
+    """How many numbers a part has, where its weights lie there."""
+
     metadata: Mapping[str, str] = {}
     in_channels: int | None = None
     """Channels that the U-Net takes: 4; 9 for inpainting, 8 for editing, 5 with depth."""
@@ -123,6 +126,7 @@ def _header(table: TensorTable) -> ModelHeader:
         "v_prediction" if "v_pred" in tensors else _stated_prediction(metadata),
         True if zero else (False if metadata.get("ss_zero_terminal_snr") == "False" else None),
         dtypes,
+        {part: model_names.parameters(inside) for part, inside in parts.items()},
         metadata,
         model_names.in_channels(tensors) if base else None,
         model_names.latent_channels(tensors),
@@ -182,13 +186,15 @@ def _folder(path: Path) -> ModelHeader | None:
     schedule = _json(path / "scheduler" / "scheduler_config.json")
     predicts = schedule.get("prediction_type")
     zero = schedule.get("rescale_betas_zero_snr")
-    dtypes = {part: dtype for part in PARTS if (dtype := _folder_dtype(path / part))}
+    tables = {part: table for part in PARTS if (table := _folder_table(path / part))}
+    dtypes = {part: dtype for part, table in tables.items() if (dtype := model_names.main_dtype(table.tensors))}
     return ModelHeader(
         "diffusers",
         _folder_family(index, unet, _json(path / "text_encoder" / "config.json")),
         predicts if predicts in ("epsilon", "v_prediction") else None,
         zero if isinstance(zero, bool) else None,
         dtypes,
+        {part: model_names.parameters(table.tensors) for part, table in tables.items()},
         in_channels=_whole(unet.get("in_channels")),
         latent_channels=_whole(_json(path / "vae" / "config.json").get("latent_channels")),
         sample_size=_whole(unet.get("sample_size")),
@@ -223,13 +229,9 @@ def _folder_family(index: Mapping[str, object], unet: Mapping[str, object], text
     return {"quick_gelu": "sd1", "gelu": "sd2"}.get(str(text.get("hidden_act"))) if unet else None
 
 
-def _folder_dtype(folder: Path) -> str | None:
-    """Return the number format of one part of a diffusers folder."""
-    for path in _weights(folder):
-        table = _table(path)
-        if table is not None:
-            return model_names.main_dtype(table.tensors)
-    return None
+def _folder_table(folder: Path) -> TensorTable | None:
+    """Return the tensors of one part of a diffusers folder."""
+    return next((table for path in _weights(folder) if (table := _table(path)) is not None), None)
 
 
 def _weights(folder: Path) -> Iterable[Path]:

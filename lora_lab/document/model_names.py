@@ -161,6 +161,11 @@ def main_dtype(tensors: Tensors) -> str | None:
     return max(counts, key=counts.__getitem__) if counts else None
 
 
+def parameters(tensors: Tensors) -> int:
+    """Return how many numbers there are."""
+    return sum(tensor.elements for tensor in tensors.values())
+
+
 def base_family(tensors: Tensors) -> str | None:
     """Return the family of a checkpoint or U-Net: by the width of its cross-attention, then by names of its parts."""
     other = _named(tensors, _TRANSFORMERS, "model.diffusion_model.")

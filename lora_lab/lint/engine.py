@@ -16,6 +16,7 @@ from lora_lab.lint.rule import Hit, Rule, Target, View
 from lora_lab.lint.suppression import split, suppressions
 
 if TYPE_CHECKING:
+    from lora_lab.lint.machine import Machine
     from lora_lab.lint.theirs import Theirs
 
 FORM = frozenset({"LL002", "LL003", "LL004", "LL005", "LL011"})
@@ -46,16 +47,21 @@ class LintResult:
     usable: bool
 
 
-def lint_document(document: Document, disk: Disk | None, target: Target = "lora_lab") -> LintResult:
+def lint_document(
+    document: Document, disk: Disk | None, target: Target = "lora_lab", machine: "Machine | None" = None
+) -> LintResult:
     """Judge a config file for a trainer.
 
-    Without `disk` only its text is looked at, not even the file of `load_json_path`.
+    Without `disk` only its text is looked at, not even the file of `load_json_path`; without `machine` not what this
+    machine can do.
     """
-    result = _lint(document, disk, target)
+    result = _lint(document, disk, target, machine)
     return replace(result, findings=tuple(sorted(result.findings, key=place_of)))
 
 
-def lint_values(values: Mapping[str, object], folder: Path, disk: Disk | None) -> LintResult:
+def lint_values(
+    values: Mapping[str, object], folder: Path, disk: Disk | None, machine: "Machine | None" = None
+) -> LintResult:
     """Judge values that stand in no file of their own, as a point of a grid does; the findings have no span.
 
     Relative paths start from `folder`.
@@ -63,12 +69,14 @@ def lint_values(values: Mapping[str, object], folder: Path, disk: Disk | None) -
     if disk is not None and disk.folder != folder:
         disk = disk.moved_to(folder)
     entries = {key: Entry(key, value, NOWHERE, NOWHERE) for key, value in values.items()}
-    result = _lint(Document(None, "", entries), disk)
+    result = _lint(Document(None, "", entries), disk, machine=machine)
     findings = (replace(finding, span=None) for finding in result.findings)
     return replace(result, findings=tuple(sorted(findings, key=place_of)))
 
 
-def _lint(own: Document, disk: Disk | None, target: Target = "lora_lab") -> LintResult:
+def _lint(
+    own: Document, disk: Disk | None, target: Target = "lora_lab", machine: "Machine | None" = None
+) -> LintResult:
     """Run the rules over one document."""
     document, failure = _with_loaded(own, disk)
     theirs = None if target == "lora_lab" else _theirs(document, target)
@@ -85,6 +93,7 @@ def _lint(own: Document, disk: Disk | None, target: Target = "lora_lab") -> Lint
         failure,
         target=target,
         theirs_view=theirs,
+        machine_view=machine,
     )
     unusable = unusable_keys(checked) | not_known(document.origin)
     seen = _seen_folders(document, unusable)
@@ -100,8 +109,10 @@ def unusable_keys(checked: Checked) -> frozenset[str]:
 
 
 def can_run(rule: Rule, unusable: Set[str], view: View) -> bool:
-    """Say whether a rule is true of the trainer and has what it needs: the disk, or valid values."""
+    """Say whether a rule is true of the trainer and has what it needs: the disk, the machine, or valid values."""
     if view.target not in rule.targets or (rule.sees == "disk" and view.disk_view is None):
+        return False
+    if rule.sees == "machine" and view.machine_view is None:
         return False
     return rule.sees in ("raw", "theirs") or unusable.isdisjoint(rule.reads)
 

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
-from lora_lab.lint.probes import Gpu, Probes
+if TYPE_CHECKING:
+    from lora_lab.lint.probes import Gpu, Probes
 
 Kept = TypeVar("Kept")
 
@@ -20,17 +21,22 @@ _BEFORE_AMPERE: Final = re.compile(
 class Machine:
     """A lazy view on this machine. None is what can't be told; rules stay silent then."""
 
-    def __init__(self, probes: Probes | None = None) -> None:
-        self._probes = probes or Probes()
+    def __init__(self, probes: "Probes | None" = None) -> None:
+        self._given = probes
         self._known: dict[tuple[object, ...], object] = {}
 
     @property
-    def gpus(self) -> tuple[Gpu, ...] | None:
-        """Return the NVIDIA cards, none where there is none; None where another maker's card may be used."""
-        return self._kept(("gpus",), self._probes.gpus)
+    def trains(self) -> bool:
+        """Say whether anything is trained here: without torch it is a machine for writing configs, or for checks."""
+        return self.installed("torch")
 
     @property
-    def gpu(self) -> Gpu | None:
+    def gpus(self) -> "tuple[Gpu, ...] | None":
+        """Return the NVIDIA cards, none where there is none; None where another maker's card may be used."""
+        return self._kept(("gpus",), lambda: self._probes.gpus())
+
+    @property
+    def gpu(self) -> "Gpu | None":
         """Return the card that a run would use: the first."""
         return self.gpus[0] if self.gpus else None
 
@@ -38,6 +44,10 @@ class Machine:
     def cpu_only(self) -> bool:
         """Say whether it is sure that there is no card to train on."""
         return self.gpus == ()
+
+    def installed(self, module: str) -> bool:
+        """Say whether a module could be imported."""
+        return self._kept(("installed", module), lambda: self._probes.installed(module))
 
     def version(self, package: str) -> str | None:
         """Return the version of an installed package, None if it is missing."""
@@ -50,22 +60,26 @@ class Machine:
     @property
     def memory(self) -> int | None:
         """Return the bytes of main memory."""
-        return self._kept(("memory",), self._probes.memory)
+        return self._kept(("memory",), lambda: self._probes.memory())
 
     @property
     def cores(self) -> int | None:
         """Return the processor cores that this process may use."""
-        return self._kept(("cores",), self._probes.cores)
-
-    @property
-    def system(self) -> str:
-        """Return the operating system: Linux, Windows, Darwin."""
-        return self._kept(("system",), self._probes.system)
+        return self._kept(("cores",), lambda: self._probes.cores())
 
     @property
     def torch_without_cuda(self) -> bool:
         """Say whether the installed torch was built without CUDA, which its version tells: 2.10.0+cpu."""
         return (self.version("torch") or "").endswith("+cpu")
+
+    @property
+    def _probes(self) -> "Probes":
+        """Return what answers the questions; the real machine, unless another was given."""
+        if self._given is None:
+            from lora_lab.lint.probes import Probes  # noqa: PLC0415  # only if a rule asks
+
+            self._given = Probes()
+        return self._given
 
     def _kept(self, key: tuple[object, ...], ask: Callable[[], Kept]) -> Kept:
         """Return what was answered before, else ask; a key stands for one type."""
@@ -74,7 +88,7 @@ class Machine:
         return cast(Kept, self._known[key])
 
 
-def has_bf16(gpu: Gpu) -> bool | None:
+def has_bf16(gpu: "Gpu") -> bool | None:
     """Say whether a card computes in bf16: from compute capability 8.0 (Ampere) on. None if it can't be told."""
     if gpu.capability is not None:
         return gpu.capability >= (8, 0)

@@ -18,6 +18,7 @@ from lora_lab.lint import suppression
 from lora_lab.lint.disk import Disk
 from lora_lab.lint.engine import FIRST, NOWHERE, can_run, findings_of, lint_values, place_of, settled, unusable_keys
 from lora_lab.lint.finding import Finding
+from lora_lab.lint.machine import Machine
 from lora_lab.lint.recorded import Recorder
 from lora_lab.lint.rule import Rule, View
 
@@ -33,9 +34,13 @@ _MOST_VIEWS: Final = 20_000
 
 
 def lint_points(
-    shared: Mapping[str, object], points: Sequence[Mapping[str, object]], folder: Path, disk: Disk | None
+    shared: Mapping[str, object],
+    points: Sequence[Mapping[str, object]],
+    folder: Path,
+    disk: Disk | None,
+    machine: Machine | None = None,
 ) -> list[Findings]:
-    """Return for each point what `lint_values({**shared, **point}, folder, disk)` finds.
+    """Return for each point what `lint_values({**shared, **point}, folder, disk, machine)` finds.
 
     Points with the same keys are judged together; equal answers are one object.
     """
@@ -45,9 +50,9 @@ def lint_points(
     for keys, indexes in _by_keys(points).items():
         if len(indexes) <= _FEW or not _ALONE.isdisjoint(keys) or shared.get(_LOADS):
             for at in indexes:
-                found[at] = lint_values({**shared, **points[at]}, folder, disk).findings
+                found[at] = lint_values({**shared, **points[at]}, folder, disk, machine).findings
         else:
-            varied = _Varied(shared, keys, [points[at] for at in indexes], disk)
+            varied = _Varied(shared, keys, [points[at] for at in indexes], (disk, machine))
             for at, findings in zip(indexes, _judged(varied), strict=True):
                 found[at] = findings
     return found
@@ -68,11 +73,11 @@ class _Varied:
         shared: Mapping[str, object],
         keys: tuple[str, ...],
         points: Sequence[Mapping[str, object]],
-        disk: Disk | None,
+        looks: tuple[Disk | None, Machine | None],
     ) -> None:
         self.shared = shared
         self.keys = keys
-        self.disk = disk
+        self.disk, self.machine = looks
         self.values: list[list[object]] = [[] for _ in keys]
         columns = [self._numbers(axis, [point[key] for point in points]) for axis, key in enumerate(keys)]
         self.points: list[tuple[int, ...]] = list(zip(*columns, strict=True)) if keys else [()] * len(points)
@@ -200,6 +205,7 @@ class _Views:
             given = frozenset(key for key, value in values.items() if value is not None)
             document = Document(None, "", values)  # type: ignore[arg-type]
             view = View(checked.config, values, given, checked.problems, document, varied.disk, None)
+            view = view._replace(machine_view=varied.machine)
             self._known[index] = view, unusable_keys(checked)
         return self._known[index]
 

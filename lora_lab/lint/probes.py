@@ -1,11 +1,11 @@
-"""Questions to the machine that cost little: no framework is imported, and nothing waits longer than some seconds."""
+"""Questions to the machine that cost little: no framework is imported, and nothing waits longer than some seconds.
+
+What only some questions need is imported when they are asked: the linter's start must not pay for it.
+"""
 
 import os
-import platform
 import re
-import shutil
-import subprocess
-from importlib import metadata
+import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -23,7 +23,7 @@ class Gpu(NamedTuple):
 
 
 class Probes:
-    """The real machine. Every method may be slow and none raises; None means that it can't be told."""
+    """The real machine. No method raises; None means that it can't be told."""
 
     def gpus(self) -> tuple[Gpu, ...] | None:
         """Return the NVIDIA cards that a program would see, none where there is none.
@@ -32,11 +32,22 @@ class Probes:
         """
         cards = _from_nvidia_smi() or _from_proc()
         if cards:
-            return _visible(cards, os.environ.get("CUDA_VISIBLE_DEVICES"))
+            return visible(cards, os.environ.get("CUDA_VISIBLE_DEVICES"))
         return None if _has_other_card() else ()
+
+    def installed(self, module: str) -> bool:
+        """Say whether a module could be imported, without importing it."""
+        from importlib.util import find_spec  # noqa: PLC0415  # see above
+
+        try:
+            return find_spec(module) is not None
+        except (ImportError, ValueError, OSError):
+            return False
 
     def version(self, package: str) -> str | None:
         """Return the version of an installed distribution."""
+        from importlib import metadata  # noqa: PLC0415  # see above
+
         try:
             return metadata.version(package)
         except (metadata.PackageNotFoundError, ValueError, OSError):
@@ -44,9 +55,11 @@ class Probes:
 
     def free(self, folder: Path) -> int | None:
         """Return the free bytes where a folder lies or will lie."""
+        from shutil import disk_usage  # noqa: PLC0415  # see above
+
         try:
             place = next(place for place in (folder, *folder.parents) if place.exists())
-            return shutil.disk_usage(place).free
+            return disk_usage(place).free
         except (OSError, ValueError, StopIteration):
             return None
 
@@ -64,25 +77,30 @@ class Probes:
         except (AttributeError, OSError):
             return os.cpu_count()
 
-    def system(self) -> str:
-        """Return the operating system: Linux, Windows, Darwin."""
-        return platform.system()
-
 
 def _from_nvidia_smi() -> tuple[Gpu, ...]:
     """Ask the driver's own tool; an old one knows no `compute_cap`."""
-    program = shutil.which("nvidia-smi")
+    from shutil import which  # noqa: PLC0415  # see above
+
+    program = which("nvidia-smi")
     if program is None:
         return ()
     for fields in ("name,compute_cap,memory.total", "name,memory.total"):
-        command = [program, f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
-        try:
-            answer = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False)
-        except (OSError, subprocess.SubprocessError):
-            return ()
-        if answer.returncode == 0:
-            return parse_nvidia_smi(answer.stdout.decode("utf-8", "replace"))
+        answer = _answer([program, f"--query-gpu={fields}", "--format=csv,noheader,nounits"])
+        if answer is not None:
+            return parse_nvidia_smi(answer)
     return ()
+
+
+def _answer(command: list[str]) -> str | None:
+    """Return what a program says, None if it fails or takes too long."""
+    import subprocess  # noqa: PLC0415  # see above
+
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
 
 
 def parse_nvidia_smi(text: str) -> tuple[Gpu, ...]:
@@ -90,15 +108,10 @@ def parse_nvidia_smi(text: str) -> tuple[Gpu, ...]:
     cards = []
     for line in filter(None, map(str.strip, text.splitlines())):
         name, *rest = (part.strip() for part in line.split(","))
-        capability = re.fullmatch(r"(\d{1,3})\.(\d{1,3})", rest[0]) if len(rest) > 1 else None
+        capability = re.fullmatch(r"([0-9]{1,3})\.([0-9]{1,3})", rest[0]) if len(rest) > 1 else None
         size = rest[-1] if rest else ""
-        cards.append(
-            Gpu(
-                name,
-                (int(capability[1]), int(capability[2])) if capability else None,
-                int(size) * MIB if re.fullmatch(r"[0-9]{1,9}", size) else None,
-            )
-        )
+        pair = (int(capability[1]), int(capability[2])) if capability else None
+        cards.append(Gpu(name, pair, int(size) * MIB if re.fullmatch(r"[0-9]{1,9}", size) else None))
     return tuple(cards)
 
 
@@ -114,15 +127,15 @@ def _from_proc() -> tuple[Gpu, ...]:
     return tuple(cards)
 
 
-def _visible(cards: tuple[Gpu, ...], setting: str | None) -> tuple[Gpu, ...]:
+def visible(cards: tuple[Gpu, ...], setting: str | None) -> tuple[Gpu, ...]:
     """Return the cards that CUDA_VISIBLE_DEVICES leaves; a number that there is not ends the list, as in CUDA."""
     if setting is None:
         return cards
-    left = []
+    left: list[Gpu] = []
     for part in map(str.strip, setting.split(",")):
         if part.startswith(("GPU-", "MIG-")):
             return cards  # named by identity: which one that is needs another question
-        if not part.isdecimal() or int(part) >= len(cards):
+        if not re.fullmatch(r"[0-9]{1,4}", part) or int(part) >= len(cards):
             break
         left.append(cards[int(part)])
     return tuple(left)
@@ -130,6 +143,9 @@ def _visible(cards: tuple[Gpu, ...], setting: str | None) -> tuple[Gpu, ...]:
 
 def _has_other_card() -> bool:
     """Say whether a card may be there that torch uses without CUDA: Apple's, or AMD's and Intel's compute drivers."""
-    if platform.system() == "Darwin":
-        return platform.machine() == "arm64"
-    return Path("/dev/kfd").exists() or any(Path("/dev/dri").glob("renderD*"))
+    if sys.platform == "darwin":
+        return os.uname().machine == "arm64"
+    try:
+        return Path("/dev/kfd").exists() or any(Path("/dev/dri").glob("renderD*"))
+    except OSError:
+        return False

@@ -11,11 +11,13 @@ from lora_lab.lint.disk import Disk
 from lora_lab.lint.finding import Fix, Severity
 
 if TYPE_CHECKING:
+    from lora_lab.lint.machine import Machine
     from lora_lab.lint.suppression import Idle
     from lora_lab.lint.theirs import Theirs
 
-Sees = Literal["config", "disk", "raw", "outcome", "theirs"]
+Sees = Literal["config", "disk", "machine", "raw", "outcome", "theirs"]
 """`config`: only valid values. `disk`: also the file system, so the rule is silent where that is not to be looked at.
+`machine`: also this machine, so the rule is silent where it is not to be looked at, or trains nothing.
 `raw`: the values as written, even invalid ones; its hits take the place of the findings about the same value's form.
 `outcome`: what all the others found, and what the file asks not to be told of it.
 `theirs`: the file's settings by sd-scripts' names, as another trainer than ours gets them."""
@@ -45,6 +47,14 @@ class View(NamedTuple):
 
     target: Target = "lora_lab"
     theirs_view: "Theirs | None" = None
+    machine_view: "Machine | None" = None
+
+    @property
+    def machine(self) -> "Machine":
+        """Return this machine; only rules that say `sees="machine"` may ask."""
+        if self.machine_view is None:
+            raise LookupError("a rule that looks at the machine says so: sees='machine'")
+        return self.machine_view
 
     @property
     def theirs(self) -> "Theirs":

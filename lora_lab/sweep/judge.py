@@ -8,6 +8,7 @@ from typing import NamedTuple, overload
 
 from lora_lab.config import TrainConfig, check
 from lora_lab.lint import Disk, Finding
+from lora_lab.lint.machine import Machine
 from lora_lab.lint.points import lint_points
 from lora_lab.sweep.plan import Plan, PlannedRun
 
@@ -59,9 +60,10 @@ class Configs(Sequence[TrainConfig]):
         return len(self._runs)
 
 
-def judge(plan: Plan, folder: Path, disk: Disk | None) -> JudgedPlan:
+def judge(plan: Plan, folder: Path, disk: Disk | None, machine: Machine | None = None) -> JudgedPlan:
     """Lint every run; what is on the disk is looked at once for all. The values' paths are absolute already."""
-    found = lint_points(plan.runs[0].shared, [run.axes for run in plan.runs], folder, disk) if plan.runs else []
+    axes = [run.axes for run in plan.runs]
+    found = lint_points(plan.runs[0].shared, axes, folder, disk, machine) if plan.runs else []
     return JudgedPlan(plan, Configs(plan.runs), tuple(found), _grouped(found))
 
 

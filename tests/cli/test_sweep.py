@@ -74,7 +74,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _lint(
-    shared: Mapping[str, object], points: Sequence[Mapping[str, object]], folder: Path, disk: Disk | None
+    shared: Mapping[str, object],
+    points: Sequence[Mapping[str, object]],
+    folder: Path,
+    disk: Disk | None,
+    machine: object,
 ) -> list[tuple[Finding, ...]]:
     return [_lint_one({**shared, **point}) for point in points]
 

@@ -185,6 +185,7 @@ def test_channels_and_dtypes(tmp_path: Path) -> None:
     found = read_model_header(tmp_path / "b.safetensors")
     assert found is not None
     assert found.dtypes == {"unet": "F16", "vae": "F32"}
+    assert found.parameters == {"unet": 102, "vae": 3}
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -256,7 +257,7 @@ def test_diffusers_folders(tmp_path: Path) -> None:
         vae__config={"latent_channels": 4},
         scheduler__scheduler_config={"prediction_type": "v_prediction", "rescale_betas_zero_snr": True},
     )
-    assert found == ModelHeader("diffusers", "sd1", "v_prediction", True, {"vae": "F32"}, {}, 4, 4, 64)
+    assert found == ModelHeader("diffusers", "sd1", "v_prediction", True, {"vae": "F32"}, {"vae": 1}, {}, 4, 4, 64)
     small = folder(
         tmp_path / "b", unet__config={"cross_attention_dim": 16}, text_encoder__config={"hidden_act": "gelu"}
     )

@@ -12,11 +12,12 @@ import pytest
 from lora_lab.document.dialects import decode_config
 from lora_lab.lint import Disk, LintResult, Rule, lint_document
 from lora_lab.lint.data_folder import PICTURE_SUFFIXES
+from lora_lab.lint.machine import Machine
 
 _TENSORS = b"safetensors "
 _PICTURE = re.compile(r"(half of |animated )?([0-9]+)x([0-9]+)")
 _ANIMATION = b"\0\0\0\x08acTL\0\0\0\x02\0\0\0\0\xf3\x8d\x93\x70"
-_BLOCK = re.compile(r"```(json|files|toml|sh)\n(.*?)```", re.DOTALL)
+_BLOCK = re.compile(r"```(json|files|machine|toml|sh)\n(.*?)```", re.DOTALL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,12 +31,12 @@ REQUIRED = {"base_model": "a/base", "img_folder": "a/pictures", "output_folder":
 _STANDARD_FILES = "a/base/model_index.json: {}\na/pictures/10_cat/a.png\na/pictures/10_cat/b.png"
 
 
-def _example(rule: Rule, heading: str) -> tuple[str, str, str]:
-    """Return the format of an example's config, the config, and the example's files."""
+def _example(rule: Rule, heading: str) -> tuple[str, str, dict[str, str]]:
+    """Return the format of an example's config, the config, and the example's files and machine."""
     blocks = dict(_BLOCK.findall(rule.sections[heading]))
-    files = blocks.pop("files", "")
+    around = {name: blocks.pop(name) for name in ("files", "machine") if name in blocks}
     ((form, text),) = blocks.items()
-    return form, text.strip(), files
+    return form, text.strip(), around
 
 
 def png(width: int, height: int, chunks: bytes = b"") -> bytes:
@@ -76,22 +77,24 @@ def _lay_out(files: str, folder: Path) -> None:
         target.write_bytes(_content(path, content.strip()))
 
 
-def _judge(rule: Rule, heading: str, folder: Path) -> LintResult:
-    """Lint a rule's example as it stands in a folder with its files."""
-    form, text, files = _example(rule, heading)
+def _judge(rule: Rule, heading: str, folder: Path, described: Callable[[str], Machine]) -> LintResult:
+    """Lint a rule's example as it stands in a folder with its files, on the machine that it describes."""
+    form, text, around = _example(rule, heading)
     _lay_out(_STANDARD_FILES, folder)
-    _lay_out(files, folder)
+    _lay_out(around.get("files", ""), folder)
     of_its_own = {"LL001", "LL006", "LL007", "LL009", "LL014", "LL727"}
     if form == "json" and rule.sees != "theirs" and rule.code not in of_its_own:
         values: dict[str, Any] = json.loads(text)
         text = json.dumps(REQUIRED | values)
-    return lint_document(decode_config(text.encode(), folder / f"config.{form}"), Disk(folder), rule.targets[0])
+    document = decode_config(text.encode(), folder / f"config.{form}")
+    machine = described(around["machine"]) if "machine" in around else None
+    return lint_document(document, Disk(folder), rule.targets[0], machine)
 
 
 @pytest.fixture
-def judge(tmp_path: Path) -> Callable[[Rule, str], LintResult]:
+def judge(tmp_path: Path, described: Callable[[str], Machine]) -> Callable[[Rule, str], LintResult]:
     """Return the function that lints a rule's example, with its files laid out in a folder of its own."""
-    return lambda rule, heading: _judge(rule, heading, tmp_path)
+    return lambda rule, heading: _judge(rule, heading, tmp_path, described)
 
 
 @pytest.fixture

@@ -1,0 +1,60 @@
+"""A machine for tests: one that a few lines describe, so that they tell the same everywhere."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lora_lab.lint.machine import Machine
+from lora_lab.lint.probes import Gpu, Probes, parse_nvidia_smi
+
+
+class Described(Probes):
+    """Answers from lines such as `gpu: Tesla T4, 7.5, 15360` (MiB), `packages: torch=2.10.0 xformers`, `cores: 8`.
+
+    `free: 2` and `memory: 16` are GiB; `gpu: none` is a machine without a card, no such line one that can't be told.
+    torch is installed unless `packages:` says otherwise.
+    """
+
+    def __init__(self, text: str) -> None:
+        lines = [line.partition(":") for line in filter(None, map(str.strip, text.splitlines()))]
+        assert {name for name, _, _ in lines} <= {"gpu", "packages", "cores", "free", "memory"}
+        self.cards = [value.strip() for name, _, value in lines if name == "gpu"]
+        self.facts = {name: value.strip() for name, _, value in lines if name != "gpu"}
+        listed = self.facts.get("packages", "torch").split()
+        self.packages = {name: version or "1.0" for name, _, version in (one.partition("=") for one in listed)}
+
+    def gpus(self) -> tuple[Gpu, ...] | None:
+        """Return the cards that are described."""
+        if self.cards == ["none"]:
+            return ()
+        return parse_nvidia_smi("\n".join(self.cards)) if self.cards else None
+
+    def installed(self, module: str) -> bool:
+        """Say whether a package is described."""
+        return self.version(module) is not None
+
+    def version(self, package: str) -> str | None:
+        """Return the version that is described."""
+        return self.packages.get(package.replace("_", "-"))
+
+    def free(self, folder: Path) -> int | None:
+        """Return the described space, whatever the folder."""
+        return self._number("free", 2**30)
+
+    def memory(self) -> int | None:
+        """Return the described memory."""
+        return self._number("memory", 2**30)
+
+    def cores(self) -> int | None:
+        """Return the described cores."""
+        return self._number("cores", 1)
+
+    def _number(self, name: str, unit: int) -> int | None:
+        return int(self.facts[name]) * unit if name in self.facts else None
+
+
+@pytest.fixture
+def described() -> Callable[[str], Machine]:
+    """Return the function that makes a machine of its description."""
+    return lambda text: Machine(Described(text))
