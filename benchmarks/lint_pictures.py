@@ -20,17 +20,7 @@ from pathlib import Path
 
 from PIL import Image
 
-WORDS = [
-    "long hair",
-    "blue eyes",
-    "standing",
-    "outdoors",
-    "looking at viewer",
-    "simple background",
-    "white shirt",
-    "school uniform",
-    "chibi",
-]
+WORDS = ["long hair", "blue eyes", "standing", "outdoors", "looking at viewer", "simple background", "white shirt"]
 SIZES = [(1024, 1024), (832, 1216), (1216, 832), (1920, 1080), (768, 1344)]
 
 

@@ -185,8 +185,14 @@ def _jpeg(file: BinaryIO, head: bytes) -> _Found:
             frame = file.read(5)
             size = (_number(frame, 3, 2), _number(frame, 1, 2))
         at += 2 + length
-    file.seek(max(0, file.seek(0, 2) - 16 * _TAIL))
-    return _Found(*size, orientation, cut_off=b"\xff\xd9" not in file.read())
+    end = file.seek(0, 2)
+    return _Found(*size, orientation, cut_off=not any(_ends_jpeg(file, end - part) for part in (2, _TAIL, 16 * _TAIL)))
+
+
+def _ends_jpeg(file: BinaryIO, at: int) -> bool:
+    """Say whether the end marker comes after an offset; other data may follow it."""
+    file.seek(max(0, at))
+    return b"\xff\xd9" in file.read()
 
 
 def _webp(file: BinaryIO, head: bytes) -> _Found:
