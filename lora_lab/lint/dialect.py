@@ -16,6 +16,9 @@ NOT_OF_FOREIGN = frozenset({"LL006", "LL008", "LL011", "LL505"})
 _OF_SD = frozenset({"LL301", "LL604"})
 """Findings about the layers of SD 1 and 2, which other families do not share."""
 
+_OF_CLIP = ("LL230", "LL231")
+"""Findings about the 75 tokens of a CLIP; other families read captions with a T5 or a language model."""
+
 _NEEDED = {"LL202": "shuffle_captions", "LL203": "keep_tokens"}
 """What a part of a run's settings must say before something about it can be known."""
 
@@ -84,7 +87,7 @@ def _is_not_so(finding: Finding, origin: Origin) -> bool:
     if finding.code == "LL003" and "max_grad_norm" in finding.keys:
         return True  # torch's clip_grad_norm_ makes a number of a text
     if origin.family == "other":
-        return finding.code.startswith(("LL3", "LL6", "LL7", "LL8"))
+        return finding.code.startswith(("LL3", "LL6", "LL7", "LL8", *_OF_CLIP))
     return origin.family != "sd" and finding.code in _OF_SD
 
 

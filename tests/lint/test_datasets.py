@@ -221,3 +221,14 @@ def test_what_a_caption_loses(lay_out: LayOut) -> None:
     assert 'loses "_eyes, hat"' in one.message or 'loses "eyes, hat"' in one.message
     assert "to 150" in one.remedy
     assert "shuffled" in found(lay_out(""), shuffle_captions=True)["LL230"].message
+
+
+def test_token_limit_is_not_that_of_other_families(lay_out: LayOut) -> None:
+    """A family that reads captions with a T5 is not told of CLIP's 75 tokens."""
+    files = five("pics/10_cat") + "".join(f"pics/10_cat/{name}.txt: {'cat ' * 80}\n" for name in "abcde")
+    text = (
+        'pretrained_model_name_or_path = "m"\ntrain_data_dir = "pics"\noutput_dir = "o"\ncaption_extension = ".txt"\n'
+    )
+    folder = lay_out(files)
+    assert "LL230" in of_toml(folder, text)
+    assert "LL230" not in of_toml(folder, text + 't5xxl = "t5.safetensors"\nae = "ae.safetensors"\n')
