@@ -28,6 +28,9 @@ from lora_lab.document.read import read_bytes
 from lora_lab.failure import Failure
 
 DEEPEST = 50
+MOST_PROBLEMS = 20
+"""After so many problems the text is something else than what was meant."""
+
 MOST_VALUES = 500_000
 """Values that a file may stand for, aliases counted as often as they are used: ten lines of aliases can mean 10^10."""
 
@@ -148,6 +151,9 @@ class _Builder:
                 self.problem(f"nested deeper than {DEEPEST} levels", start, end)
                 return False
             self._open(event, start, end)
+        if len(self.problems) >= MOST_PROBLEMS:
+            self.problem("too many problems: the rest was not read", start, start)
+            return False
         return self._small_enough(start, end)
 
     def _small_enough(self, start: int, end: int) -> bool:

@@ -171,7 +171,7 @@ def test_settings_one_level_too_deep() -> None:
     span = document.entries["net_dim"].value_span
     assert document.text[span.start : span.end] == "8"
     assert 'inside "config"' in document.problems[0].message
-    _, origin = read('{"config": {"LoRA_type": "Standard", "network_dim": 8, "train_batch_size": 1}}', "a.json")
+    _, origin = read('{"config": {"network_dim": 8, "train_batch_size": 1, "max_train_epochs": 2}}', "a.json")
     assert origin.dialect == "kohya-gui"
     two = '{"a": {"base_model": "a", "net_dim": 8, "alpha": 4}, "b": {"base_model": "a", "net_dim": 8, "alpha": 4}}'
     assert decode_config(two.encode(), Path("a.json")).values.keys() == {"a", "b"}
