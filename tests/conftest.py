@@ -55,6 +55,12 @@ class Described(Probes):
 
 
 @pytest.fixture
+def on_machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return the function that makes commands believe that they run on a described machine."""
+    return lambda text: monkeypatch.setattr("lora_lab.lint.probes.Probes", lambda: Described(text))
+
+
+@pytest.fixture
 def described() -> Callable[[str], Machine]:
     """Return the function that makes a machine of its description."""
     return lambda text: Machine(Described(text))

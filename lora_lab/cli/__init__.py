@@ -13,6 +13,7 @@ COMMANDS = {
     "explain": "Say what a parameter or a rule means.",
     "convert": "Turn a config of another program into ours, or ours into one for sd-scripts.",
     "diff": "Show what really differs between two configs.",
+    "doctor": "Show what this machine can do.",
     "train": "Train one LoRA.",
     "sweep": "Train every run of a grid and compare them.",
     "ui": "Open MLflow on the runs.",
