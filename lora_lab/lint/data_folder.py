@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+SUFFIXES_OF = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "WebP": (".webp",), "BMP": (".bmp",)}
+"""The suffixes of the formats that training reads."""
+
+PICTURE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES_OF.values() for suffix in suffixes)
 
 
 class Listing(NamedTuple):

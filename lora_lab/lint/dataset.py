@@ -3,26 +3,19 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from lora_lab.config import StepPlan, TrainConfig, plan_steps
-from lora_lab.config.buckets import (
-    BucketOptions,
-    Placement,
-    Size,
-    balanced_repeats,
-    bucket_options,
-    count_batches,
-    make_resolutions,
-    select,
-)
+from lora_lab.config import StepPlan, plan_steps
 from lora_lab.document import Span
 from lora_lab.failure import Failure
 from lora_lab.lint.caption_survey import CAPTION_SUFFIXES, Captions
 from lora_lab.lint.data_folder import DataFolder
 from lora_lab.lint.disk import Disk
-from lora_lab.lint.picture_header import PictureHeader
 from lora_lab.lint.rule import View
+
+if TYPE_CHECKING:  # what follows is imported where it is needed: a text alone is judged without it
+    from lora_lab.config.buckets import BucketOptions, Placement, Size
+    from lora_lab.lint.picture_header import PictureHeader
 
 LOOKS = ("train_resolution", "buckets", "min_bucket_resolution", "max_bucket_resolution")
 LOOKS_FINER = ("bucket_reso_steps", "bucket_no_upscale")
@@ -41,12 +34,12 @@ class Seen(NamedTuple):
     """A picture with its header; `name` is relative to the data folder."""
 
     name: str
-    header: PictureHeader
+    header: "PictureHeader"
     repeats: int
     is_reg: bool = False
 
     @property
-    def size(self) -> Size:
+    def size(self) -> "Size":
         """Return width and height in pixels, turned upright."""
         return self.header.width, self.header.height
 
@@ -54,9 +47,9 @@ class Seen(NamedTuple):
 class Placed(NamedTuple):
     """The pictures in their buckets; `refused` fit none. `uses` counts pictures with repeats by bucket."""
 
-    pictures: tuple[tuple[Seen, Placement], ...]
+    pictures: "tuple[tuple[Seen, Placement], ...]"
     refused: tuple[Seen, ...]
-    uses: Mapping[Size, int]
+    uses: "Mapping[Size, int]"
 
 
 def training(view: View) -> DataFolder:
@@ -127,10 +120,12 @@ def placed(view: View) -> Placed | None:
 
     None where no bucket is possible, which other rules say. What is held out for validation is counted too.
     """
+    from lora_lab.config.buckets import bucket_options  # noqa: PLC0415
+
     options = bucket_options(view.config)
     data, reg = training(view), regularisation(view)
     key = ("placed", options, *data.key, "reg", *(reg.key if reg else ()))
-    return view.disk.kept(key, lambda: _placed(view.disk, view.config, data, reg))
+    return view.disk.kept(key, lambda: _placed(view.disk, options, data, reg))
 
 
 def batches_per_epoch(view: View) -> int:
@@ -138,6 +133,8 @@ def batches_per_epoch(view: View) -> int:
 
     It can't where a picture's size is unknown. With `validation_split` it is the most that it can be.
     """
+    from lora_lab.config.buckets import count_batches  # noqa: PLC0415
+
     found = placed(view)
     known = sum(seen.header.sized for key, data in both(view) for seen in pictures(view.disk, data))
     if found is None or found.refused or known < sum(data.pictures for _, data in both(view)):
@@ -151,8 +148,9 @@ def steps_of(view: View) -> StepPlan | None:
     return plan_steps(view.config, batches) if batches else None
 
 
-def _placed(disk: Disk, config: TrainConfig, data: DataFolder, reg: DataFolder | None) -> Placed | None:
-    options = bucket_options(config)
+def _placed(disk: Disk, options: "BucketOptions", data: DataFolder, reg: DataFolder | None) -> Placed | None:
+    from lora_lab.config.buckets import make_resolutions  # noqa: PLC0415
+
     try:
         resolutions = make_resolutions(options)
     except Failure:
@@ -171,8 +169,10 @@ def _placed(disk: Disk, config: TrainConfig, data: DataFolder, reg: DataFolder |
     return Placed(tuple(found), refused, uses)
 
 
-def _placement(size: Size, options: BucketOptions, resolutions: tuple[Size, ...]) -> Placement | None:
+def _placement(size: "Size", options: "BucketOptions", resolutions: "tuple[Size, ...]") -> "Placement | None":
     """Return how a picture gets into its bucket, None where it fits none."""
+    from lora_lab.config.buckets import select  # noqa: PLC0415
+
     try:
         return select(size, options, resolutions)
     except Failure:
@@ -181,6 +181,8 @@ def _placement(size: Size, options: BucketOptions, resolutions: tuple[Size, ...]
 
 def _balanced(disk: Disk, data: DataFolder, reg: DataFolder | None) -> Iterator[Seen]:
     """Yield the regularisation pictures that are used, as often as they are used."""
+    from lora_lab.config.buckets import balanced_repeats  # noqa: PLC0415
+
     own = pictures(disk, reg, is_reg=True) if reg else ()
     repeats = balanced_repeats([seen.repeats for seen in own], data.samples)
     yield from (seen._replace(repeats=count) for seen, count in zip(own, repeats, strict=False))

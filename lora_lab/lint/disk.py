@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from lora_lab.config import resolve_path
 from lora_lab.lint.caption_survey import Captions, survey
 from lora_lab.lint.data_folder import DataFolder, Listing, Subset, repeats_of
-from lora_lab.lint.picture_header import PictureHeader, read_picture_header
 
 if TYPE_CHECKING:
     from lora_lab.document.model_header import ModelHeader
+    from lora_lab.lint.picture_header import PictureHeader
 
 MOST_ENTRIES = 50_000
 """Entries of one folder that are looked at; more pictures than that train nobody's LoRA."""
@@ -67,10 +67,12 @@ class Disk:
         suffix = extension if extension.startswith(".") else f".{extension}"
         return self.kept(("captions", suffix, *data.key), lambda: survey(data, suffix, _start))
 
-    def headers(self, subset: Subset) -> Mapping[str, PictureHeader]:
+    def headers(self, subset: Subset) -> "Mapping[str, PictureHeader]":
         """Return the headers of a folder's pictures by name; without those that can't be opened."""
 
-        def read() -> Mapping[str, PictureHeader]:
+        def read() -> "Mapping[str, PictureHeader]":
+            from lora_lab.lint.picture_header import read_picture_header  # noqa: PLC0415 -- only if there are pictures
+
             pictures = subset.listing.pictures[:MOST_PICTURES]
             read = ((name, read_picture_header(subset.path / name)) for name in pictures)
             return {name: header for name, header in read if header is not None}

@@ -9,14 +9,6 @@ import re
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-SUFFIXES = {
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg"),
-    "WebP": (".webp",),
-    "BMP": (".bmp",),
-}
-"""The formats that are read here, with the suffixes that belong to them."""
-
 _OTHERS = (
     *((b"GIF8", "GIF"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"8BPS", "PSD"), (b"\0\0\0\x0cjP", "JPEG 2000")),
     *((b"DDS ", "DDS"), (b"qoif", "QOI"), (b"\0\0\1\0", "ICO"), (b"P5", "PNM"), (b"P6", "PNM")),

@@ -71,15 +71,18 @@ def test_everything_is_read_once(lay_out: LayOut, monkeypatch: pytest.MonkeyPatc
     """A sweep of a thousand runs looks at each folder and caption once."""
     folder = lay_out("1_x/a.png\n1_x/a.txt: cat")
     disk = Disk(folder)
-    first = (disk.data_folder(folder), _captions(disk, folder), disk.exists(folder / "1_x"))
+    (subset,) = disk.data_folder(folder).subsets
+    first = (disk.data_folder(folder), _captions(disk, folder), disk.exists(folder / "1_x"), disk.headers(subset))
 
     def forbidden(*_: object) -> None:
         raise AssertionError("read again")
 
-    for name in ("_listing", "survey", "_kind", "_start", "read_picture_header"):
+    for name in ("_listing", "survey", "_kind", "_start"):
         monkeypatch.setattr(disk_module, name, forbidden)
+    monkeypatch.setattr(picture_header, "read_picture_header", forbidden)
     moved = disk.moved_to(folder / "1_x")
-    assert first == (moved.data_folder(folder), _captions(moved, folder), moved.exists(folder / "1_x"))
+    again = (moved.data_folder(folder), _captions(moved, folder), moved.exists(folder / "1_x"), moved.headers(subset))
+    assert first == again
     assert moved.resolve("a.png") == folder / "1_x" / "a.png"
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from lora_lab.config.buckets import Placement, count_batches
 from lora_lab.lint.dataset import BUCKET_KEYS, DATA_KEYS, Seen, placed
 from lora_lab.lint.rule import Hit, View, rule
+
+if TYPE_CHECKING:
+    from lora_lab.config.buckets import Placement
 
 _PLACED: Final = (*DATA_KEYS, *BUCKET_KEYS)
 _SELECT: Final = "sd-scripts library/train_util.py BucketManager.select_bucket"
@@ -225,6 +227,8 @@ def batches_not_full(view: View) -> Iterator[Hit]:
     pics/2_cat/d.png: 600x900
     ```
     """
+    from lora_lab.config.buckets import count_batches  # noqa: PLC0415 -- only if there are pictures
+
     found, size = placed(view), view.config.batch_size
     uses = sum(found.uses.values()) if found else 0
     if found is None or uses < size:
@@ -239,18 +243,18 @@ def batches_not_full(view: View) -> Iterator[Hit]:
         yield Hit(message, ("batch_size", "img_folder"), remedy)
 
 
-def _those(view: View, is_meant: Callable[[Seen, Placement], bool]) -> list[tuple[Seen, Placement]]:
+def _those(view: View, is_meant: "Callable[[Seen, Placement], bool]") -> "list[tuple[Seen, Placement]]":
     """Return the pictures with their placement that are meant."""
     found = placed(view)
     return [one for one in found.pictures if is_meant(*one)] if found else []
 
 
-def _factor(seen: Seen, placement: Placement) -> float:
+def _factor(seen: Seen, placement: "Placement") -> float:
     """Return how many times a picture's sides are enlarged."""
     return min(new / old for new, old in zip(placement.resized, seen.size, strict=True))
 
 
-def _lost(placement: Placement) -> float:
+def _lost(placement: "Placement") -> float:
     """Return the part of the area that is cut off."""
     return round(1 - _area(placement.bucket) / _area(placement.resized), 6)
 

@@ -6,7 +6,6 @@ from itertools import islice
 from typing import Final
 
 from lora_lab.lint.caption_survey import MOST_CAPTIONS
-from lora_lab.lint.clip_tokens import beyond, count_tokens, most_tokens
 from lora_lab.lint.dataset import captions, is_data_alone, training
 from lora_lab.lint.finding import set_to
 from lora_lab.lint.rule import Hit, View, rule
@@ -137,6 +136,8 @@ def caption_too_long(view: View) -> Iterator[Hit]:
     pics/10_cat/a.txt: 0123456789012345678901234567890123456789012345678901234567890123456789 a, b, c, d
     ```
     """
+    from lora_lab.lint.clip_tokens import beyond, count_tokens, most_tokens  # noqa: PLC0415 -- only if there are captions
+
     limit = LONGEST if is_data_alone(view) else view.config.max_clip_token_length
     texts = captions(view).texts
     counts = {name: count_tokens(text) for name, text in texts.items() if most_tokens(text) > limit}
@@ -195,6 +196,8 @@ def room_for_longer_captions(view: View) -> Iterator[Hit]:
     limit, found = view.config.max_clip_token_length, captions(view)
     if limit == SHORTEST or not found.texts or len(found.texts) >= MOST_CAPTIONS:
         return
+    from lora_lab.lint.clip_tokens import count_tokens  # noqa: PLC0415 -- only if there are captions
+
     most = max(map(count_tokens, found.texts.values()))
     enough = -(-max(most, 1) // SHORTEST) * SHORTEST
     if enough < limit:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from lora_lab.lint.data_folder import SUFFIXES_OF
 from lora_lab.lint.dataset import DATA_KEYS, Seen, both, pictures
-from lora_lab.lint.picture_header import SUFFIXES
 from lora_lab.lint.rule import Hit, View, rule
 
 _seen = partial(rule, reads=DATA_KEYS, sees="disk")
@@ -190,7 +190,7 @@ def _which(view: View, is_meant: Callable[[Seen], bool]) -> Iterator[tuple[str, 
 
 def _other_format(seen: Seen) -> bool:
     kind = seen.header.kind
-    return bool(kind) and not seen.name.lower().endswith(SUFFIXES.get(kind, ("no suffix",)))
+    return bool(kind) and not seen.name.lower().endswith(SUFFIXES_OF.get(kind, ("no suffix",)))
 
 
 def _article(kind: str) -> str:

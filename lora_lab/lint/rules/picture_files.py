@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePath
 
-from lora_lab.config.buckets import balanced_repeats
 from lora_lab.lint.dataset import regularisation, training
 from lora_lab.lint.rule import Hit, View, rule
 
@@ -142,6 +141,8 @@ def regularisation_left_over(view: View) -> Iterator[Hit]:
     data = regularisation(view)
     if data is None:
         return
+    from lora_lab.config.buckets import balanced_repeats  # noqa: PLC0415 -- only if there are pictures
+
     wanted = training(view).samples
     own = [subset.repeats or 0 for subset in data.used for _ in subset.listing.pictures]
     left = len(own) - len(balanced_repeats(own, wanted))
