@@ -18,7 +18,7 @@ TEXTS = [
     "1girl, solo, long_hair, looking_at_viewer, :d, ^_^, >:3",
     "saber_(fate), hatsune miku (vocaloid), re:zero",
     "(blue eyes:1.3), [red|green], {a|b|c}, __colour__, <lora:thing:0.8>, AND, BREAK",
-    "it's we'll THEY'RE 'tis rock'n'roll ''s",
+    "it's we'll THEY'RE 'tis rock'n'roll ''s I've you'd I'm don't",
     "A photograph of 2 dogs, 12345 steps, f/1.8, 35mm, 4k, 8K UHD",
     "日本語のキャプション、猫 と 犬",
     "кошка на стуле, Ελληνικά ΑΣ ΟΔΟΣ, İstanbul ǅ ﬁ",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_lab.lint import Disk, caption_survey
+from lora_lab.lint import Disk, caption_survey, picture_header
 from lora_lab.lint import disk as disk_module
 from lora_lab.lint.caption_survey import Captions
 

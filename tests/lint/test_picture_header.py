@@ -71,6 +71,15 @@ def test_orientation(name: str, orientation: int, tmp_path: Path) -> None:
     assert (found.width, found.height) == ImageOps.exif_transpose(Image.open(io.BytesIO(data))).size
 
 
+@pytest.mark.parametrize("width", range(20, 30))
+def test_orientation_behind_pixels_of_any_length(width: int, tmp_path: Path) -> None:
+    """A WebP's chunk of odd length has a byte more than it says."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("webp", "lossless.webp", "png"):
+        assert header(tmp_path, saved(name, size=(width, 20), exif=exif))[1:3] == (20, width)
+
+
 def test_orientation_in_xmp(tmp_path: Path) -> None:
     """The orientation may stand in XMP data alone."""
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
@@ -113,9 +122,9 @@ def test_what_follows_a_picture_does_no_harm(name: str, tail: bytes, tmp_path: P
     assert not header(tmp_path, data).cut_off
 
 
-@pytest.mark.parametrize("lost", range(1, 13))
+@pytest.mark.parametrize("lost", range(1, 17))
 def test_png_without_its_last_chunk_is_whole(lost: int, tmp_path: Path) -> None:
-    """Pillow decodes a PNG whose pixels are all there, so its last chunk may be missing."""
+    """Pillow decodes a PNG whose pixels are all there, so its last chunk and checksum may be missing."""
     data = saved("png", size=(300, 200))[:-lost]
     assert decodes(data)
     assert not header(tmp_path, data).cut_off
