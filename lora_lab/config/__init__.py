@@ -7,10 +7,14 @@ from lora_lab.config.parameters import PARAMETERS, Parameter
 from lora_lab.config.paths import hub_name, resolve_path, with_absolute_paths
 from lora_lab.config.shapes import OPTIMIZERS, arguments, sides
 from lora_lab.config.steps import (
+    NETWORK_ARGS,
     StepPlan,
     effective_alpha,
     effective_batch,
+    effective_conv_alpha,
     learning_rate_of,
+    loraplus_ratio,
+    network_args,
     plan_steps,
     scale,
     trained_parts,
@@ -21,6 +25,7 @@ from lora_lab.config.undeciding import UNDECIDING
 
 __all__ = [
     "ALIASES",
+    "NETWORK_ARGS",
     "OPTIMIZERS",
     "PARAMETERS",
     "REQUIRED",
@@ -35,10 +40,13 @@ __all__ = [
     "check",
     "effective_alpha",
     "effective_batch",
+    "effective_conv_alpha",
     "expected",
     "hub_name",
     "learning_rate_of",
+    "loraplus_ratio",
     "nearest_key",
+    "network_args",
     "plan_steps",
     "resolve_path",
     "scale",

@@ -168,3 +168,133 @@ class Network(Topic):
             names=same("network_dropout"),
         ),
     ] = None
+    conv_dim: Annotated[
+        Annotated[int, Field(ge=1, le=100_000)] | None,
+        About(
+            row=99,
+            meaning=(
+                "Rank of the LoRA at the 3 × 3 convolutions; with it the U-Net's ResNet, down- and upsampling blocks "
+                "are adapted too, which is called LoCon or C3Lier."
+            ),
+            typical="null, or 1–32 and not above `net_dim`.",
+            pitfalls=(
+                Pitfall(
+                    "The file grows by about half, and each step takes longer.",
+                    "sd-scripts networks/lora.py, 86 layers more",
+                ),
+                Pitfall(
+                    "Old user interfaces read the file only with an extension for LoCon.",
+                    "KohakuBlueleaf/a1111-sd-webui-lycoris",
+                ),
+            ),
+            since="2023-02",
+            names={"kohya_gui": "conv_dim"},
+        ),
+    ] = None
+    conv_alpha: Annotated[
+        Annotated[float, Field(ge=0.0)] | None,
+        About(
+            row=100,
+            meaning="Strength of the LoRA at the 3 × 3 convolutions: it is multiplied by conv_alpha / conv_dim there.",
+            typical="null, which gives them the strength of the other layers; 0 means equal to `conv_dim`.",
+            pitfalls=(
+                Pitfall(
+                    "Left out it is 1 in sd-scripts, which hardly trains them.",
+                    "sd-scripts networks/lora.py create_network",
+                ),
+                Pitfall("It has no effect without `conv_dim`.", "sd-scripts networks/lora.py create_network"),
+            ),
+            since="2023-02",
+            names={"kohya_gui": "conv_alpha"},
+        ),
+    ] = None
+    rank_dropout: Annotated[
+        Annotated[float, Field(ge=0.0, lt=1.0)] | None,
+        About(
+            row=101,
+            meaning="Probability with which each rank of each layer is left out for a whole picture while training.",
+            typical="null, or 0.1 against over-fitting.",
+            pitfalls=(
+                Pitfall(
+                    "What is left is made stronger to make up for it: near 1 the loss gets very noisy.",
+                    "sd-scripts networks/lora.py LoRAModule.forward",
+                ),
+            ),
+            since="2023-06",
+            names={"kohya_gui": "rank_dropout"},
+        ),
+    ] = None
+    module_dropout: Annotated[
+        Annotated[float, Field(ge=0.0, lt=1.0)] | None,
+        About(
+            row=102,
+            meaning="Probability with which the LoRA of a whole layer is left out of a training step.",
+            typical="null, or 0.1 against over-fitting.",
+            pitfalls=(
+                Pitfall(
+                    "Unlike the other dropouts nothing makes up for it: the LoRA trains as if it were weaker.",
+                    "sd-scripts networks/lora.py LoRAModule.forward",
+                ),
+            ),
+            since="2023-06",
+            names={"kohya_gui": "module_dropout"},
+        ),
+    ] = None
+    loraplus_lr_ratio: Annotated[
+        Annotated[float, Field(gt=0.0)] | None,
+        About(
+            row=103,
+            meaning="How many times as fast as its first matrices (down) a LoRA's second ones (up) learn, in both parts: LoRA+.",
+            typical="null, or 2–16; the paper uses 16.",
+            pitfalls=(
+                Pitfall("With it the learning rate has to be lower than without.", "arXiv:2402.12354"),
+                Pitfall(
+                    "Prodigy and D-Adaptation have one rate for all, so they refuse it.", "sd-scripts networks/lora.py"
+                ),
+            ),
+            since="2024-04",
+            names={"kohya_gui": "loraplus_lr_ratio"},
+        ),
+    ] = None
+    loraplus_unet_lr_ratio: Annotated[
+        Annotated[float, Field(gt=0.0)] | None,
+        About(
+            row=104,
+            meaning="How many times as fast the U-Net's second matrices learn; it wins over `loraplus_lr_ratio`.",
+            typical="null.",
+            pitfalls=(Pitfall("It has no effect with `text_only`.", "sd-scripts networks/lora.py"),),
+            since="2024-04",
+            names={"kohya_gui": "loraplus_unet_lr_ratio"},
+        ),
+    ] = None
+    loraplus_text_encoder_lr_ratio: Annotated[
+        Annotated[float, Field(gt=0.0)] | None,
+        About(
+            row=105,
+            meaning="How many times as fast the text encoder's second matrices learn; it wins over `loraplus_lr_ratio`.",
+            typical="null.",
+            pitfalls=(Pitfall("It has no effect with `unet_only`.", "sd-scripts networks/lora.py"),),
+            since="2024-04",
+            names={"kohya_gui": "loraplus_text_encoder_lr_ratio"},
+        ),
+    ] = None
+    dim_from_weights: Annotated[
+        bool,
+        About(
+            row=106,
+            meaning="Take rank and alpha of every layer from the file `lora_model_for_resume`.",
+            typical="false; true to train a LoRA on whose rank is not known or differs between layers.",
+            pitfalls=(
+                Pitfall(
+                    "`net_dim`, `alpha`, `conv_dim` and `conv_alpha` have no effect then.",
+                    "sd-scripts networks/lora.py create_network_from_weights",
+                ),
+                Pitfall(
+                    "Without `lora_model_for_resume` there is nothing to take it from.",
+                    "sd-scripts networks/lora.py create_network_from_weights",
+                ),
+            ),
+            since="2023-05",
+            names=same("dim_from_weights"),
+        ),
+    ] = False

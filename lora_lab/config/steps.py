@@ -62,6 +62,36 @@ def learning_rate_of(config: TrainConfig, part: Part) -> float:
     return config.learning_rate if own is None else own
 
 
+NETWORK_ARGS = (
+    *("conv_dim", "conv_alpha", "rank_dropout", "module_dropout"),
+    *("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio"),
+)
+"""Our keys that sd-scripts takes as `network_args` of networks.lora, under the same names."""
+
+
+def network_args(config: TrainConfig) -> dict[str, str]:
+    """Return the network arguments that sd-scripts would be given, as texts."""
+    values: dict[str, object] = {key: getattr(config, key) for key in NETWORK_ARGS}
+    if config.conv_dim:
+        values["conv_alpha"] = effective_conv_alpha(config)
+    return {key: str(value) for key, value in values.items() if value is not None}
+
+
+def loraplus_ratio(config: TrainConfig, part: Part) -> float | None:
+    """Return how many times the `up` matrices of a part learn as fast as its `down`: its own ratio, else the common."""
+    own = config.loraplus_text_encoder_lr_ratio if part == "text_encoder" else config.loraplus_unet_lr_ratio
+    return config.loraplus_lr_ratio if own is None else own
+
+
+def effective_conv_alpha(config: TrainConfig) -> float:
+    """Return `conv_alpha` as it acts: left out it gives the convolutions the strength alpha / net_dim too.
+
+    There must be a `conv_dim`.
+    """
+    assert config.conv_dim is not None
+    return scale(config) * config.conv_dim if config.conv_alpha is None else config.conv_alpha or float(config.conv_dim)
+
+
 def effective_alpha(config: TrainConfig) -> float:
     """Return alpha as it acts: 0 (and an explicit null, which is stored as 0) is equal to the rank."""
     return config.alpha or float(config.net_dim)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from lora_lab.config import PARAMETERS, arguments, check, sides
+from lora_lab.config import NETWORK_ARGS, PARAMETERS, arguments, check, network_args, sides
 from lora_lab.document.compose import to_toml
 from lora_lab.document.dialects.names import theirs
 from lora_lab.document.dialects.sd_scripts import ASSUMED
@@ -28,7 +28,7 @@ def to_sd_scripts(values: Mapping[str, object]) -> Written:
     left_out = {problem.key: problem.message for problem in checked.problems if problem.key in checked.given}
     given = {key for key in checked.given if values.get(key) is not None} - left_out.keys()
     found: dict[str, object] = {"network_module": "networks.lora"}
-    for key in PARAMETERS:
+    for key in (key for key in PARAMETERS if key not in NETWORK_ARGS):
         if key not in given | _ALWAYS or key in left_out:
             continue
         reason = _reason(key, getattr(config, key), names)
@@ -36,6 +36,8 @@ def to_sd_scripts(values: Mapping[str, object]) -> Written:
             found[names[key]] = _value(key, getattr(config, key))
         elif key in given and reason:
             left_out[key] = reason
+    if network_args(config):
+        found["network_args"] = [f"{key}={value}" for key, value in network_args(config).items()]
     _length(found, config.max_steps is not None, "num_epochs" in given, left_out)
     if config.alpha in (None, 0):
         found["network_alpha"] = config.net_dim

@@ -30,6 +30,8 @@ Stream = Literal[
     "perturbation",  # step, item
     "perturbation_strength",  # step
     "dropout",  # step, layer name
+    "rank_dropout",  # step, layer name
+    "module_dropout",  # step, layer name
     "split",  # which pictures are held out: content hash
     "validation",  # fixed timesteps and noise of the validation loss: content hash, repeat
     "sample",  # first noise of sample pictures: prompt number

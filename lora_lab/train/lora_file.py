@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lora_lab.failure import Failure
-from lora_lab.train.pack import LoraWeights
+from lora_lab.train.pack import LayerSize, LoraWeights
 from lora_lab.whole_files import write_whole
 
 ALPHA_ROUNDING = 2**-8  # what a file in bf16 keeps of alpha
@@ -26,7 +26,7 @@ def state_dict(layers: Iterable[tuple[str, LoraWeights]], dtype: torch.dtype) ->
     """Every layer's `lora_down.weight`, `lora_up.weight` and 0-d `alpha`, on the CPU in `dtype`."""
     state: dict[str, Tensor] = {}
     for name, weights in layers:
-        state[f"{name}.alpha"] = torch.tensor(weights.options.alpha, dtype=dtype)
+        state[f"{name}.alpha"] = torch.tensor(weights.alpha, dtype=dtype)
         state[f"{name}.lora_down.weight"] = weights.down.detach().to("cpu", dtype).contiguous()
         state[f"{name}.lora_up.weight"] = weights.up.detach().to("cpu", dtype).contiguous()
     return state
@@ -83,6 +83,15 @@ def read_lora(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
+def sizes_of(state: Mapping[str, Tensor]) -> dict[str, LayerSize]:
+    """Rank and alpha of each layer in a LoRA file; a missing alpha is the rank, as in sd-scripts."""
+    ranks = {key.partition(".")[0]: len(t) for key, t in state.items() if key.endswith(".lora_down.weight")}
+    return {
+        name: LayerSize(rank, float(state.get(f"{name}.alpha", torch.tensor(float(rank)))))
+        for name, rank in ranks.items()
+    }
+
+
 @torch.no_grad()
 def load_into(layers: Iterable[tuple[str, LoraWeights]], state: Mapping[str, Tensor], path: Path) -> None:
     """Copy a LoRA's tensors into an adapter.
@@ -103,14 +112,12 @@ def load_into(layers: Iterable[tuple[str, LoraWeights]], state: Mapping[str, Ten
             ) from error
         rank = down.shape[0]
         alpha = float(state.get(f"{name}.alpha", torch.tensor(float(rank))))
-        if rank != weights.options.rank:
-            raise Failure(
-                f"{path} has rank {rank}, the config net_dim {weights.options.rank}", f"set net_dim to {rank}"
-            )
-        if abs(alpha - weights.options.alpha) > ALPHA_ROUNDING * abs(alpha):
-            raise Failure(
-                f"{path} has alpha {alpha:g}, the config {weights.options.alpha:g}", f"set alpha to {alpha:g}"
-            )
+        wide = down.ndim == 4 and down.shape[2:] != (1, 1)
+        rank_key, alpha_key = ("conv_dim", "conv_alpha") if wide else ("net_dim", "alpha")
+        if rank != weights.rank:
+            raise Failure(f"{path} has rank {rank}, the config {rank_key} {weights.rank}", f"set {rank_key} to {rank}")
+        if abs(alpha - weights.alpha) > ALPHA_ROUNDING * abs(alpha):
+            raise Failure(f"{path} has alpha {alpha:g}, the config {weights.alpha:g}", f"set {alpha_key} to {alpha:g}")
         if down.numel() != weights.down.numel() or up.numel() != weights.up.numel():
             raise Failure(f"{path} has another width at {name}", "it belongs to another model family")
         weights.down.copy_(down.reshape(weights.down.shape))

@@ -11,7 +11,15 @@ from datetime import datetime
 from pathlib import Path
 
 import lora_lab
-from lora_lab.config import StepPlan, TrainConfig, arguments, effective_alpha, learning_rate_of, sides
+from lora_lab.config import (
+    StepPlan,
+    TrainConfig,
+    arguments,
+    effective_alpha,
+    effective_conv_alpha,
+    learning_rate_of,
+    sides,
+)
 from lora_lab.train.families.base import Base, Family
 from lora_lab.train.optimizer import CLASSES, optimizer_name
 
@@ -108,7 +116,7 @@ def _model(config: TrainConfig, family: Family, base: Base) -> dict[str, object]
         "ss_network_dim": config.net_dim,
         "ss_network_alpha": effective_alpha(config),
         "ss_network_dropout": config.network_dropout,
-        "ss_network_args": {},
+        "ss_network_args": network_args(config),
         "ss_scale_weight_norms": config.scale_weight_norms,
     }
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from lora_lab.config import TrainConfig, arguments, learning_rate_of
+from lora_lab.config import TrainConfig, arguments, learning_rate_of, loraplus_ratio
 from lora_lab.config.steps import Part
 from lora_lab.failure import Failure
 from lora_lab.train.pack import LoraWeights
@@ -125,12 +125,22 @@ def _imported(module: str) -> ModuleType:
 
 
 def param_groups(layers: list[tuple[str, LoraWeights]], config: TrainConfig) -> list[ParamGroup]:
-    """The text encoder's group first, then the U-Net's, each with its own learning rate; empty ones are left out."""
+    """The text encoder's group first, then the U-Net's, each with its own learning rate; empty ones are left out.
+
+    With LoRA+ (Hayou et al. 2024, arXiv:2402.12354) the `up` matrices of a part have a group of their own after it, its
+    rate the part's times the ratio.
+    """
     groups: list[ParamGroup] = []
     for part, prefix in PARTS.items():
-        params = [p for name, weights in layers if name.startswith(prefix) for p in (weights.down, weights.up)]
-        if params:
-            groups.append({"params": params, "lr": learning_rate_of(config, part), "label": part})
+        own = [weights for name, weights in layers if name.startswith(prefix)]
+        if not own:
+            continue
+        rate, ratio = learning_rate_of(config, part), loraplus_ratio(config, part)
+        if ratio is None:
+            groups.append({"params": [p for w in own for p in (w.down, w.up)], "lr": rate, "label": part})
+        else:
+            groups.append({"params": [w.down for w in own], "lr": rate, "label": part})
+            groups.append({"params": [w.up for w in own], "lr": rate * ratio, "label": f"{part}_plus"})
     return groups
 
 
@@ -153,7 +163,9 @@ def make_optimizer(groups: list[ParamGroup], config: TrainConfig) -> Optimizer:
         groups = [{key: value for key, value in group.items() if key != "lr"} for group in groups]
     if getattr(build, "__name__", "").startswith(ONE_RATE) and len({group["lr"] for group in groups}) > 1:
         rates = ", ".join(f"{group['label']} {group['lr']:g}" for group in groups)
-        raise Failure(f"{name} finds one rate for all parts, and here are {rates}", "give both parts 1.0")
+        raise Failure(
+            f"{name} finds one rate for all parts, and here are {rates}", "give both parts 1.0 and use no LoRA+"
+        )
     try:
         with _quiet():
             if build.__module__.startswith("bitsandbytes"):

@@ -12,11 +12,12 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from lora_lab.config import TrainConfig, effective_alpha, plan_steps
+from lora_lab.config import TrainConfig, effective_alpha, effective_conv_alpha, plan_steps
 from lora_lab.config.buckets import bucket_options
 from lora_lab.failure import Failure
 from lora_lab.tracking.events import Record
 from lora_lab.train import lora_file, optimizer, schedule
+from lora_lab.train.convolutions import convolution_layers
 from lora_lab.train.data import batches, folder, latent_cache, tags
 from lora_lab.train.data.batches import PackDataset, ValidationDataset
 from lora_lab.train.data.epochs import Arranged, arrange
@@ -27,7 +28,7 @@ from lora_lab.train.families.base import Base, Family
 from lora_lab.train.loop import PackData
 from lora_lab.train.metadata import DatasetFacts
 from lora_lab.train.noising import check_noise_and_loss
-from lora_lab.train.pack import AdapterOptions
+from lora_lab.train.pack import AdapterOptions, LayerSize, Pack
 from lora_lab.train.step import Member, Session, encode_pixels
 
 
@@ -164,27 +165,46 @@ def check_pack(configs: Sequence[TrainConfig]) -> None:
             raise Failure(f"runs with different {key} cannot be trained as one pack", "train them one after another")
 
 
-def add_member(session: Session, config: TrainConfig, key: int, data: PackData, place: tuple[Path, Record]) -> Member:
-    """Attach an adapter for the config to the pack, with its optimizer and schedule.
+def make_pack(configs: Sequence[TrainConfig], family: Family, base: Base) -> Pack:
+    """Make every layer that some config adapts ready for adapters; the convolutions only where one wants them."""
+    convolutions = any(config.conv_dim or config.dim_from_weights for config in configs)
+    return Pack({**family.layers(base), **(convolution_layers(base.unet) if convolutions else {})})
 
-    `place` is the run's folder and who hears its events. Raises Failure for what the optimizer refuses.
+
+def adapter_options(config: TrainConfig, start: Mapping[str, torch.Tensor] | None) -> AdapterOptions:
+    """What an adapter is made of; `start` is the LoRA that the config continues from.
+
+    Raises Failure for `dim_from_weights` without one.
     """
-    check_noise_and_loss(config)
-    options = AdapterOptions(
+    if config.dim_from_weights and start is None:
+        raise Failure("dim_from_weights needs lora_model_for_resume", "give the LoRA file, or leave it out")
+    return AdapterOptions(
         rank=config.net_dim,
         alpha=effective_alpha(config),
         dropout=config.network_dropout or 0.0,
         unet=not config.text_only,
         text_encoder=not config.unet_only,
         seed=config.test_seed,
+        rank_dropout=config.rank_dropout or 0.0,
+        module_dropout=config.module_dropout or 0.0,
+        conv=LayerSize(config.conv_dim, effective_conv_alpha(config)) if config.conv_dim else None,
+        sizes=lora_file.sizes_of(start) if config.dim_from_weights and start is not None else None,
     )
-    session.pack.add(key, options)
+
+
+def add_member(session: Session, config: TrainConfig, key: int, data: PackData, place: tuple[Path, Record]) -> Member:
+    """Attach an adapter for the config to the pack, with its optimizer and schedule.
+
+    `place` is the run's folder and who hears its events. Raises Failure for what the optimizer refuses.
+    """
+    check_noise_and_loss(config)
+    start = lora_file.read_lora(Path(config.lora_model_for_resume)) if config.lora_model_for_resume else None
+    session.pack.add(key, adapter_options(config, start))
     layers = list(session.pack.weights(key))
     if not layers:
         raise Failure("unet_only and text_only together leave nothing to train", "set one of them to false")
-    if config.lora_model_for_resume:
-        path = Path(config.lora_model_for_resume)
-        lora_file.load_into(layers, lora_file.read_lora(path), path)
+    if start is not None:
+        lora_file.load_into(layers, start, Path(str(config.lora_model_for_resume)))
     plan = plan_steps(config, data.batches_per_epoch)
     groups = optimizer.param_groups(layers, config)
     own = optimizer.make_optimizer(groups, config)

@@ -23,7 +23,6 @@ from lora_lab.train.beside import Beside, RunResult
 from lora_lab.train.loop import PackData, Progress, train_pack
 from lora_lab.train.metadata import output_name
 from lora_lab.train.opening import open_base
-from lora_lab.train.pack import Pack
 from lora_lab.train.prepare import Dataset
 from lora_lab.train.save import Saver, write_tag_report
 from lora_lab.train.state import load_state
@@ -100,7 +99,7 @@ def _train(runs: Sequence[Run], ended: dict[int, RunResult | Failure], progress:
     accelerator = prepare.make_accelerator(configs[0].mixed_precision)
     report("loading the base model")
     family, base = open_base(configs, accelerator)
-    pack = Pack(family.layers(base))
+    pack = prepare.make_pack(configs, family, base)
     try:
         session = Session(accelerator, family, base, pack)
         prepare.prepare_models(session, configs[0], tell)

@@ -108,7 +108,7 @@ def limit_norms(layers: Sequence[tuple[str, LoraWeights]], limit: float) -> None
     """Scale each layer's update down to a Frobenius norm of `limit` (sd-scripts' apply_max_norm_regularization)."""
     for _, weights in layers:
         down, up = weights.matrices()
-        factor = loss.scaled_to_norm((up @ down).norm() * weights.options.scale, limit).sqrt()
+        factor = loss.scaled_to_norm((up @ down).norm() * weights.scale, limit).sqrt()
         weights.down.mul_(factor)
         weights.up.mul_(factor)
 

@@ -101,6 +101,13 @@ BORDERS = {
     "v_pred_like_loss": (-0.1, 0.0, 5.0, None),
     "huber_c": (0.0, 1e-3, 1.0, 1.1),
     "huber_scale": (0.0, 1e-3, 10.0, None),
+    "conv_dim": (0, 1, 100_000, 100_001),
+    "conv_alpha": (-0.5, 0.0, 1e6, float("inf")),
+    "rank_dropout": (-0.1, 0.0, 0.99, 1.0),
+    "module_dropout": (-0.1, 0.0, 0.99, 1.0),
+    "loraplus_lr_ratio": (0.0, 1e-3, 16.0, None),
+    "loraplus_unet_lr_ratio": (0.0, 1e-3, 16.0, None),
+    "loraplus_text_encoder_lr_ratio": (0.0, 1e-3, 16.0, None),
     "min_timestep": (-1, 0, 999, 1000),
     "max_timestep": (0, 1, 1000, 1001),
 }

@@ -110,6 +110,14 @@ LATER = {
     "noise_offset_random_strength",
     "scale_v_pred_loss_like_noise_pred",
     "v_pred_like_loss",
+    "conv_alpha",
+    "conv_dim",
+    "dim_from_weights",
+    "loraplus_lr_ratio",
+    "loraplus_text_encoder_lr_ratio",
+    "loraplus_unet_lr_ratio",
+    "module_dropout",
+    "rank_dropout",
 }
 
 KOHYA_GUI = {
@@ -161,17 +169,17 @@ DEFAULTS = {
 
 
 def test_the_classic_keys_come_first_in_their_order() -> None:
-    """The 65 keys of the old JSON files are there, in the customary order, and the 32 later ones follow."""
+    """The 65 keys of the old JSON files are there, in the customary order, and the 41 later ones follow."""
     assert list(PARAMETERS)[:65] == CLASSIC
     assert set(list(PARAMETERS)[65:]) == LATER
     assert len(CLASSIC) == 65
-    assert len(LATER) == 33
+    assert len(LATER) == 41
 
 
 def test_every_field_is_a_parameter_and_belongs_to_one_topic() -> None:
     """Model, register and topics name the same keys, and the numbers of the rows have no gap."""
     assert set(PARAMETERS) == set(TrainConfig.model_fields)
-    assert [known.row for known in PARAMETERS.values()] == list(range(1, 99))
+    assert [known.row for known in PARAMETERS.values()] == list(range(1, 107))
     assert {known.topic for known in PARAMETERS.values()} == {topic.title for topic in TOPICS}
 
 

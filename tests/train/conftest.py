@@ -246,7 +246,7 @@ def open_pack(tmp_path: Path) -> Iterator[Callable[..., Opened]]:
         packs.clear()
         accelerator = prepare.make_accelerator(configs[0].mixed_precision)
         family, base = open_base(configs, accelerator)
-        pack = Pack(family.layers(base))
+        pack = prepare.make_pack(configs, family, base)
         packs.append(pack)
         session = Session(accelerator, family, base, pack)
         prepare.prepare_models(session, configs[0], ignore)

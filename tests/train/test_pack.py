@@ -1,10 +1,12 @@
 """The pack: what an adapter computes does not depend on who else is there."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from lora_lab.train.pack import AdapterOptions, Pack
+from lora_lab.train.pack import AdapterOptions, LayerSize, Pack
 
 
 def options(rank: int, alpha: float, seed: int = 1, dropout: float = 0.0) -> AdapterOptions:
@@ -194,3 +196,120 @@ def test_state_is_restored_after_an_error() -> None:
     with pytest.raises(RuntimeError), pack.serving(0, step=9, training=True):
         raise RuntimeError
     assert (pack.state.active, pack.state.step) == ([], 0)
+
+
+class Wide(nn.Module):
+    """A 3 × 3 convolution with a stride, as in a downsampling block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(6, 8, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 6, h, w) → (n, 8, h / 2, w / 2)."""
+        return self.conv(x)
+
+
+WIDE = "lora_unet_down_blocks_0_downsamplers_0_conv"
+
+
+def wide_pack(*adapters: AdapterOptions) -> tuple[Wide, Pack]:
+    """A pack on the convolution, up not zero."""
+    model = Wide().requires_grad_(False)
+    pack = Pack({WIDE: (model, "conv")})
+    for key, option in enumerate(adapters):
+        pack.add(key, option)
+        for _, weights in pack.weights(key):
+            torch.manual_seed(option.seed)
+            nn.init.normal_(weights.up, std=0.3)
+    return model, pack
+
+
+def with_conv(rank: int, alpha: float, seed: int) -> AdapterOptions:
+    """An adapter of that size at convolutions, of another elsewhere."""
+    return replace(options(9, 1.0, seed=seed), conv=LayerSize(rank, alpha))
+
+
+def test_wide_convolutions_are_the_formula() -> None:
+    """Members of different rank at a 3 × 3 convolution compute W x + alpha / rank · up(down(x)), gradients too."""
+    adapters = (with_conv(2, 1.0, 1), with_conv(5, 10.0, 2))
+    model, pack = wide_pack(*adapters)
+    x = torch.randn(6, 6, 8, 4)
+    with pack.serving(0, 1):
+        together = model(x)
+    together.square().sum().backward()
+    for key, (part, answer) in enumerate(zip(x.chunk(2), together.chunk(2), strict=True)):
+        ((_, weights),) = pack.weights(key)
+        down, up = (p.detach().clone().requires_grad_() for p in (weights.down, weights.up))
+        assert down.shape == (adapters[key].conv.rank, 6, 3, 3)
+        hidden = nn.functional.conv2d(part, down, stride=2, padding=1)
+        wanted = model.conv.base(part) + weights.scale * nn.functional.conv2d(hidden, up)
+        torch.testing.assert_close(answer, wanted)
+        wanted.square().sum().backward()
+        torch.testing.assert_close(weights.down.grad, down.grad, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(weights.up.grad, up.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_blocks_without_conv_dim_are_left_alone() -> None:
+    """Without a size for convolutions no layer of a ResNet or sampling block is adapted, narrow or wide."""
+    _, pack = wide_pack(options(2, 1.0), with_conv(2, 1.0, 1))
+    assert [len(list(pack.weights(key))) for key in (0, 1)] == [0, 1]
+    narrow = "lora_unet_mid_block_resnets_0_time_emb_proj"
+    assert options(2, 1.0).size_at(narrow, nn.Linear(2, 2)) is None
+    assert with_conv(3, 1.0, 1).size_at(narrow, nn.Linear(2, 2)) == (9, 1.0)
+    assert with_conv(3, 1.0, 1).size_at(WIDE, nn.Conv2d(2, 2, 3)) == (3, 1.0)
+    own = replace(options(2, 1.0), sizes={narrow: LayerSize(4, 2.0)})
+    assert own.size_at(narrow, nn.Linear(2, 2)) == (4, 2.0)
+    assert own.size_at(WIDE, nn.Conv2d(2, 2, 3)) is None
+
+
+def update_of(model: Model, pack: Pack, x: Tensor, step: int) -> Tensor:
+    """What the first adapter adds at the linear layer, (n, places, 5)."""
+    with pack.serving():
+        plain = model(x)
+    with pack.serving(0, step=step, training=True):
+        return model(x) - plain
+
+
+def test_rank_dropout() -> None:
+    """Each rank is there for a whole picture or not at all; the mean over many steps is that without dropout."""
+    rate, rank = 0.25, 4
+    model = Model().requires_grad_(False)
+    pack = Pack({"lora_te_linear": (model, "linear")})
+    pack.add(0, replace(options(rank, float(rank)), rank_dropout=rate))
+    ((_, weights),) = pack.weights(0)
+    with torch.no_grad():
+        weights.up.zero_()
+        weights.up[:rank, :rank] = torch.eye(rank)  # output i is rank i
+    x = torch.randn(3, 6, 2, 2)
+    with pack.serving(0):
+        whole = model(x)
+    with pack.serving():
+        whole = whole - model(x)
+    total = torch.zeros(3, rank)
+    for step in range(400):
+        update = update_of(model, pack, x, step)
+        share = (update[..., :rank] / whole[..., :rank]).mean(1)
+        torch.testing.assert_close(update[..., :rank], whole[..., :rank] * share[:, None], rtol=1e-3, atol=1e-5)
+        assert all(min(abs(value), abs(value - 1 / (1 - rate))) < 1e-2 for value in share.flatten().tolist())
+        total += share
+    torch.testing.assert_close(total / 400, torch.ones(3, rank), rtol=0, atol=0.1)
+    assert torch.equal(update_of(model, pack, x, 7), update_of(model, pack, x, 7))
+
+
+def test_module_dropout() -> None:
+    """A layer's update is whole or not there, at the rate asked for, and only while training."""
+    model, pack = packed(replace(options(3, 6.0), module_dropout=0.3))
+    layer = model.linear
+    hidden = torch.randn(2, 4, 8)
+    with pack.serving(0):
+        whole = layer(hidden)
+    bare, gone = layer.base(hidden), 0
+    assert not torch.allclose(whole, bare)
+    for step in range(300):
+        with pack.serving(0, step=step, training=True):
+            found = layer(hidden)
+        gone += torch.equal(found, bare)
+        assert torch.equal(found, bare) or torch.allclose(found, whole)
+    assert 60 < gone < 120

@@ -21,7 +21,9 @@ Gradients = dict[str, Tensor]
 
 
 @pytest.mark.filterwarnings("ignore:.*DDIMScheduler:FutureWarning")  # diffusers wants other settings to sample with
+@pytest.mark.parametrize("values", [{}, {"conv_dim": 2, "conv_alpha": 1.0}], ids=["plain", "with convolutions"])
 def test_gradients_are_those_of_peft(
+    values: dict[str, object],
     open_pack: Open,
     make_config: Make,
     gradients: Callable[..., Gradients],
@@ -33,7 +35,7 @@ def test_gradients_are_those_of_peft(
     from diffusers import StableDiffusionPipeline
 
     pipe = StableDiffusionPipeline.from_pretrained(base_folder)
-    config = make_config()
+    config = make_config(**values)
     opened = open_pack(config, up=0.3)
     batch = opened.data.training[0]
     ours = gradients(opened, batch)

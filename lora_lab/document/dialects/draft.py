@@ -16,7 +16,7 @@ _SWITCHES = {"true": True, "false": False, "1": True, "0": False, "yes": True, "
 
 IDLE: Mapping[str, tuple[object, ...]] = {
     "network_module": ("networks.lora", "sd_scripts.networks.lora"),
-    "LoRA_type": ("Standard", "Kohya LoRA"),
+    "LoRA_type": ("Standard", "Kohya LoRA", "Kohya LoCon"),
     "LyCORIS_preset": ("full",),
     "noise_offset_type": ("Original", "Multires"),
     "caption_separator": (",",),

@@ -151,7 +151,10 @@ def _tabs(draft: Draft, tree: Tree) -> None:
     idle |= set() if boxes else OTHER_FAMILY
     kind = next((item.value for item in tree.items if item.key == "LoRA_type"), "Standard")
     if kind == "Standard":
-        idle |= {"conv_dim", "conv_alpha", "conv_dims", "conv_alphas", "factor", "unit", "use_cp", "decompose_both"}
+        idle |= {"conv_dims", "conv_alphas", "factor", "unit", "use_cp", "decompose_both"}
+    if kind != "Kohya LoCon":
+        for name in ("conv_dim", "conv_alpha"):
+            draft.take_out(name, f"LoRA_type is {kind}", asks=False)
     draft.dropped = [replace(one, asks=one.asks and one.key not in idle) for one in draft.dropped]
     inversion = any(item.key in ("token_string", "num_vectors_per_token") and item.value for item in tree.items)
     if inversion and "LoRA_type" not in tree.keys:

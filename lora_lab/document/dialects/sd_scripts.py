@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from lora_lab.config import PARAMETERS
+from lora_lab.config import NETWORK_ARGS, PARAMETERS
 from lora_lab.document.command_text import is_placeholder, is_variable
 from lora_lab.document.dialects.draft import Draft, is_idle, typed
 from lora_lab.document.dialects.names import FAMILY_MARKS, FAMILY_SWITCHES, SD_SCRIPTS
@@ -31,6 +31,12 @@ _OFF_AT_ZERO = frozenset(
     [
         "noise_offset",
         "min_snr_gamma",
+        "conv_dim",
+        "rank_dropout",
+        "module_dropout",
+        "loraplus_lr_ratio",
+        "loraplus_unet_lr_ratio",
+        "loraplus_text_encoder_lr_ratio",
         "adaptive_noise_scale",
         "multires_noise_iterations",
         "ip_noise_gamma",
@@ -193,9 +199,37 @@ def _without_counterpart(draft: Draft, item: Item) -> None:
     """Drop a setting; a family switch says nothing that the base model does not say."""
     if item.key in FAMILY_SWITCHES:
         draft.drop(item, "lora_lab sees the family in the base model", asks=False)
+    elif item.key == "network_args" and _is_plain(draft):
+        _network_arguments(draft, item)
     elif item.key == "network_module" and not is_idle(item.key, item.value):
         draft.drop(item, f"lora_lab trains what {_PLAIN} does; other networks are not built")
     else:
+        draft.drop(item)
+
+
+def _is_plain(draft: Draft) -> bool:
+    """Say whether the network is networks.lora, whose arguments are ours too."""
+    modules = [one.value for one in draft.tree.items if one.key == "network_module"]
+    return all(is_idle("network_module", module) for module in modules)
+
+
+def _network_arguments(draft: Draft, item: Item) -> None:
+    """Put the arguments of networks.lora that are settings here; what is left over has no counterpart."""
+    pairs = arguments(item.value)
+    if isinstance(pairs, Mapping):
+        found = {str(key): value for key, value in pairs.items()}
+    elif isinstance(pairs, list) and all(isinstance(one, str) and "=" in one for one in pairs):
+        found = dict(map(str.strip, one.split("=", 1)) for one in pairs)
+    else:
+        draft.drop(item)
+        return
+    for key, value in found.items():
+        if key in NETWORK_ARGS:
+            number = typed(key, value)
+            draft.put(key, item, None if number == 0 and key in _OFF_AT_ZERO else number)
+    if draft.value("conv_dim") is not None and "conv_alpha" not in found:
+        draft.put("conv_alpha", item, 1.0)
+    if any(key not in NETWORK_ARGS and not is_idle(key, value) for key, value in found.items()):
         draft.drop(item)
 
 

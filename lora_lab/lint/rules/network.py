@@ -268,14 +268,14 @@ def two_starting_points(view: View) -> Iterator[Hit]:
     "LL309",
     "network-dropout-high",
     "warning",
-    reads=("network_dropout",),
+    reads=("network_dropout", "rank_dropout", "module_dropout"),
     source="sd-scripts networks/lora.py LoRAModule.forward",
 )
 def network_dropout_high(view: View) -> Iterator[Hit]:
     """Most of the LoRA is switched off in each step.
 
     What it does
-    Looks for `network_dropout` above 0.5.
+    Looks for `network_dropout`, `rank_dropout` and `module_dropout` above 0.5.
 
     Why is this bad
     Little is learned, from a noisy loss; 0.1 to 0.3 is what is used against over-fitting.
@@ -290,6 +290,7 @@ def network_dropout_high(view: View) -> Iterator[Hit]:
     {"network_dropout": 0.1}
     ```
     """
-    if (view.config.network_dropout or 0) > 0.5:
-        message = f"network_dropout {view.config.network_dropout:g} switches most of the LoRA off in each step"
-        yield Hit(message, ("network_dropout",), "use 0.1 to 0.3")
+    for key in ("network_dropout", "rank_dropout", "module_dropout"):
+        rate = getattr(view.config, key) or 0.0
+        if rate > 0.5:
+            yield Hit(f"{key} {rate:g} switches most of the LoRA off in each step", (key,), "use 0.1 to 0.3")

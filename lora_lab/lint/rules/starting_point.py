@@ -25,7 +25,7 @@ _NETWORKS = {
 }
 
 
-@rule("LL310", "resume-rank-mismatch", "error", reads=(_KEY, "net_dim"), source=_LOADER, sees="disk")
+@rule("LL310", "resume-rank-mismatch", "error", reads=(_KEY, "net_dim", "dim_from_weights"), source=_LOADER, sees="disk")
 def resume_rank_mismatch(view: View) -> Iterator[Hit]:
     """The LoRA to start from has another rank.
 
@@ -52,13 +52,14 @@ def resume_rank_mismatch(view: View) -> Iterator[Hit]:
     ```
     """
     header = _lora(view)
-    if header and header.ranks and view.config.net_dim not in header.ranks:
+    own = view.config.dim_from_weights
+    if header and header.ranks and not own and view.config.net_dim not in header.ranks:
         rank = min(header.ranks)
         message = f"net_dim is {view.config.net_dim}, but the LoRA to start from has rank {rank}"
         yield Hit(message, ("net_dim", _KEY), f"set net_dim to {rank}", set_to("net_dim", rank))
 
 
-@rule("LL311", "resume-alpha-mismatch", "error", reads=(_KEY, "alpha", "net_dim"), source=_LOADER, sees="disk")
+@rule("LL311", "resume-alpha-mismatch", "error", reads=(_KEY, "alpha", "net_dim", "dim_from_weights"), source=_LOADER, sees="disk")
 def resume_alpha_mismatch(view: View) -> Iterator[Hit]:
     """The LoRA to start from was trained with another alpha.
 
@@ -200,15 +201,16 @@ def resume_clip_skip(view: View) -> Iterator[Hit]:
         yield Hit(message, ("clip_skip", _KEY), f"set clip_skip to {header.clip_skip}", fix)
 
 
-@rule("LL315", "resume-other-network", "error", reads=(_KEY,), source=_LOADER, sees="disk")
+@rule("LL315", "resume-other-network", "error", reads=(_KEY, "conv_dim", "dim_from_weights"), source=_LOADER, sees="disk")
 def resume_other_network(view: View) -> Iterator[Hit]:
-    """The LoRA to start from adapts convolutions too, or carries the magnitudes of DoRA.
+    """The LoRA to start from adapts convolutions too and the config does not, or it carries the magnitudes of DoRA.
 
     What it does
     Looks for 3 × 3 kernels among the `lora_down` tensors of the file's header, and for `dora_scale`.
 
     Why is this bad
-    A run trains linear layers and 1 × 1 convolutions. It would lose what the file has beyond them, so it stops.
+    Without `conv_dim` a run trains linear layers and 1 × 1 convolutions only. It would lose what the file has beyond
+    them, so it stops.
 
     Bad
     ```json
@@ -227,9 +229,11 @@ def resume_other_network(view: View) -> Iterator[Hit]:
     ```
     """
     found = _lora(view)
-    if found and found.network in ("locon", "dora"):
+    wide = view.config.conv_dim or view.config.dim_from_weights
+    if found and (found.network == "dora" or (found.network == "locon" and not wide)):
         message = f"the LoRA to start from is {_NETWORKS[found.network]}"
-        yield Hit(message, (_KEY,), "name a plain LoRA, or start from nothing")
+        remedy = "set dim_from_weights to true" if found.network == "locon" else "name a plain LoRA"
+        yield Hit(message, (_KEY,), f"{remedy}, or start from nothing")
 
 
 @rule("LL316", "resume-other-family", "error", reads=(_KEY, "base_model"), source=_LOADER, sees="disk")

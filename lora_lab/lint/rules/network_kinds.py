@@ -1,0 +1,125 @@
+"""LL32x: LoRA on convolutions, LoRA+, sizes from a file."""
+
+from collections.abc import Iterator, Set
+
+from lora_lab.config import TrainConfig
+from lora_lab.lint.finding import removed
+from lora_lab.lint.rates import family
+from lora_lab.lint.rule import OURS, Hit, View, rule
+
+_LORA = "sd-scripts networks/lora.py"
+_SIZES = ("net_dim", "alpha", "conv_dim", "conv_alpha")
+_RATIOS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
+
+
+def _idle(config: TrainConfig, given: Set[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield each key that has no effect, with the key that is to blame and the words for it."""
+    if config.dim_from_weights and config.lora_model_for_resume:
+        yield from ((key, "dim_from_weights", "with dim_from_weights") for key in _SIZES)
+    elif config.conv_dim is None:
+        yield "conv_alpha", "conv_dim", "without conv_dim"
+    if config.text_only:
+        yield "loraplus_unet_lr_ratio", "text_only", "with text_only"
+    if config.unet_only:
+        yield "loraplus_text_encoder_lr_ratio", "unet_only", "with unet_only"
+
+
+@rule(
+    "LL321",
+    "network-setting-without-effect",
+    "warning",
+    reads=(*_SIZES, *_RATIOS[1:], "dim_from_weights", "lora_model_for_resume", "text_only", "unet_only"),
+    source=f"{_LORA} create_network, create_network_from_weights",
+    idle=(*_SIZES, *_RATIOS[1:]),
+    targets=OURS,
+)
+def network_setting_without_effect(view: View) -> Iterator[Hit]:
+    """A setting of the network has no effect beside another one.
+
+    What it does
+    Looks for `conv_alpha` without `conv_dim`, for sizes beside `dim_from_weights`, which takes them from the file, and
+    for the LoRA+ ratio of a part that is not trained.
+
+    Why is this bad
+    Either it can go, or what it belongs to was forgotten.
+
+    Bad
+    ```json
+    {"conv_alpha": 4}
+    ```
+
+    Good
+    ```json
+    {"conv_alpha": 4, "conv_dim": 8}
+    ```
+    """
+    for key, other, words in _idle(view.config, view.given):
+        if key in view.given:
+            yield Hit(f"{key} has no effect {words}", (key, other), "leave it out", removed(key))
+
+
+@rule(
+    "LL322",
+    "loraplus-with-adaptive-optimizer",
+    "error",
+    reads=(*_RATIOS, "optimizer_type", "use_8bit_adam"),
+    source=f"{_LORA} prepare_optimizer_params; prodigyopt",
+    targets=OURS,
+)
+def loraplus_with_adaptive_optimizer(view: View) -> Iterator[Hit]:
+    """LoRA+ wants two learning rates, and the optimizer finds one.
+
+    What it does
+    Looks for a LoRA+ ratio with Prodigy and D-Adaptation.
+
+    Why is this bad
+    They estimate one step size for all matrices and refuse two rates, so the run ends at its start.
+
+    Bad
+    ```json
+    {"optimizer_type": "Prodigy", "learning_rate": 1.0, "loraplus_lr_ratio": 16}
+    ```
+
+    Good
+    ```json
+    {"optimizer_type": "AdamW", "learning_rate": 5e-5, "loraplus_lr_ratio": 16}
+    ```
+    """
+    asked = [key for key in _RATIOS if getattr(view.config, key) not in (None, 1.0)]
+    if asked and family(view.config) == "adaptive":
+        message = f"{asked[0]} asks for two rates, and {view.config.optimizer_type} finds one for all"
+        fix = removed(*asked, safe=False)
+        yield Hit(message, (asked[0], "optimizer_type"), "leave it out, or use AdamW", fix)
+
+
+@rule(
+    "LL323",
+    "dim-from-nowhere",
+    "error",
+    reads=("dim_from_weights", "lora_model_for_resume"),
+    source=f"{_LORA} create_network_from_weights",
+    targets=OURS,
+)
+def dim_from_nowhere(view: View) -> Iterator[Hit]:
+    """Rank and alpha are to come from a file, and none is named.
+
+    What it does
+    Looks for `dim_from_weights` without `lora_model_for_resume`.
+
+    Why is this bad
+    The run stops at its start.
+
+    Bad
+    ```json
+    {"dim_from_weights": true}
+    ```
+
+    Good
+    ```json
+    {"dim_from_weights": true, "lora_model_for_resume": "before.safetensors"}
+    ```
+    """
+    if view.config.dim_from_weights and not view.config.lora_model_for_resume:
+        message = "dim_from_weights has no file to take rank and alpha from"
+        remedy = "name it in lora_model_for_resume, or leave dim_from_weights out"
+        yield Hit(message, ("dim_from_weights", "lora_model_for_resume"), remedy, removed("dim_from_weights", safe=False))
