@@ -244,7 +244,7 @@ class Network(Topic):
         Annotated[float, Field(gt=0.0)] | None,
         About(
             row=103,
-            meaning="How many times as fast as its first matrices (down) a LoRA's second ones (up) learn, in both parts: LoRA+.",
+            meaning="LoRA+: how many times as fast as its first matrices (down) a LoRA's second ones (up) learn.",
             typical="null, or 2–16; the paper uses 16.",
             pitfalls=(
                 Pitfall("With it the learning rate has to be lower than without.", "arXiv:2402.12354"),
@@ -260,7 +260,7 @@ class Network(Topic):
         Annotated[float, Field(gt=0.0)] | None,
         About(
             row=104,
-            meaning="How many times as fast the U-Net's second matrices learn; it wins over `loraplus_lr_ratio`.",
+            meaning="How many times as fast the U-Net's second matrices learn, over `loraplus_lr_ratio`.",
             typical="null.",
             pitfalls=(Pitfall("It has no effect with `text_only`.", "sd-scripts networks/lora.py"),),
             since="2024-04",
@@ -271,7 +271,7 @@ class Network(Topic):
         Annotated[float, Field(gt=0.0)] | None,
         About(
             row=105,
-            meaning="How many times as fast the text encoder's second matrices learn; it wins over `loraplus_lr_ratio`.",
+            meaning="How many times as fast the text encoder's second matrices learn, over `loraplus_lr_ratio`.",
             typical="null.",
             pitfalls=(Pitfall("It has no effect with `unet_only`.", "sd-scripts networks/lora.py"),),
             since="2024-04",

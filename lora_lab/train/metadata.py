@@ -16,8 +16,8 @@ from lora_lab.config import (
     TrainConfig,
     arguments,
     effective_alpha,
-    effective_conv_alpha,
     learning_rate_of,
+    network_args,
     sides,
 )
 from lora_lab.train.families.base import Base, Family

@@ -217,9 +217,10 @@ def _network_arguments(draft: Draft, item: Item) -> None:
     """Put the arguments of networks.lora that are settings here; what is left over has no counterpart."""
     pairs = arguments(item.value)
     if isinstance(pairs, Mapping):
-        found = {str(key): value for key, value in pairs.items()}
+        found: dict[str, object] = {str(key): value for key, value in pairs.items()}
     elif isinstance(pairs, list) and all(isinstance(one, str) and "=" in one for one in pairs):
-        found = dict(map(str.strip, one.split("=", 1)) for one in pairs)
+        halves = [one.partition("=") for one in pairs]
+        found = {key.strip(): text.strip() for key, _, text in halves}
     else:
         draft.drop(item)
         return

@@ -122,4 +122,6 @@ def dim_from_nowhere(view: View) -> Iterator[Hit]:
     if view.config.dim_from_weights and not view.config.lora_model_for_resume:
         message = "dim_from_weights has no file to take rank and alpha from"
         remedy = "name it in lora_model_for_resume, or leave dim_from_weights out"
-        yield Hit(message, ("dim_from_weights", "lora_model_for_resume"), remedy, removed("dim_from_weights", safe=False))
+        yield Hit(
+            message, ("dim_from_weights", "lora_model_for_resume"), remedy, removed("dim_from_weights", safe=False)
+        )

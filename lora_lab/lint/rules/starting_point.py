@@ -25,7 +25,9 @@ _NETWORKS = {
 }
 
 
-@rule("LL310", "resume-rank-mismatch", "error", reads=(_KEY, "net_dim", "dim_from_weights"), source=_LOADER, sees="disk")
+@rule(
+    "LL310", "resume-rank-mismatch", "error", reads=(_KEY, "net_dim", "dim_from_weights"), source=_LOADER, sees="disk"
+)
 def resume_rank_mismatch(view: View) -> Iterator[Hit]:
     """The LoRA to start from has another rank.
 
@@ -59,7 +61,14 @@ def resume_rank_mismatch(view: View) -> Iterator[Hit]:
         yield Hit(message, ("net_dim", _KEY), f"set net_dim to {rank}", set_to("net_dim", rank))
 
 
-@rule("LL311", "resume-alpha-mismatch", "error", reads=(_KEY, "alpha", "net_dim", "dim_from_weights"), source=_LOADER, sees="disk")
+@rule(
+    "LL311",
+    "resume-alpha-mismatch",
+    "error",
+    reads=(_KEY, "alpha", "net_dim", "dim_from_weights"),
+    source=_LOADER,
+    sees="disk",
+)
 def resume_alpha_mismatch(view: View) -> Iterator[Hit]:
     """The LoRA to start from was trained with another alpha.
 
@@ -87,7 +96,7 @@ def resume_alpha_mismatch(view: View) -> Iterator[Hit]:
     ```
     """
     header = _lora(view)
-    if header is None or header.alpha is None or header.ranks != {view.config.net_dim}:
+    if header is None or header.alpha is None or header.ranks != {view.config.net_dim} or view.config.dim_from_weights:
         return
     alpha = effective_alpha(view.config)
     if abs(header.alpha - alpha) > 0.01 * header.alpha:
@@ -201,7 +210,9 @@ def resume_clip_skip(view: View) -> Iterator[Hit]:
         yield Hit(message, ("clip_skip", _KEY), f"set clip_skip to {header.clip_skip}", fix)
 
 
-@rule("LL315", "resume-other-network", "error", reads=(_KEY, "conv_dim", "dim_from_weights"), source=_LOADER, sees="disk")
+@rule(
+    "LL315", "resume-other-network", "error", reads=(_KEY, "conv_dim", "dim_from_weights"), source=_LOADER, sees="disk"
+)
 def resume_other_network(view: View) -> Iterator[Hit]:
     """The LoRA to start from adapts convolutions too and the config does not, or it carries the magnitudes of DoRA.
 

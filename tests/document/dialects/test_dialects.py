@@ -72,6 +72,32 @@ def test_gui_conversions() -> None:
     assert origin.spellings["net_dim"] == "network_dim"
 
 
+def test_network_arguments() -> None:
+    """What networks.lora takes as network_args are settings here; another network's arguments are not."""
+    run = 'pretrained_model_name_or_path = "b"\nnetwork_dim = 8\n'
+    plain, origin = read(f'{run}network_args = ["conv_dim=4", "rank_dropout=0.1", "loraplus_lr_ratio=16"]', "a.toml")
+    assert plain.values["conv_dim"] == 4
+    assert plain.values["conv_alpha"] == 1.0  # sd-scripts' own default
+    assert (plain.values["rank_dropout"], plain.values["loraplus_lr_ratio"]) == (0.1, 16.0)
+    assert not [one for one in origin.dropped if one.asks]
+    more, origin = read(f'{run}network_args = ["conv_dim=4", "conv_alpha=2", "block_dims=1,2"]', "a.toml")
+    assert (more.values["conv_dim"], more.values["conv_alpha"]) == (4, 2.0)
+    assert [one.key for one in origin.dropped if one.asks] == ["network_args"]
+    text = f'{run}network_module = "lycoris.kohya"\nnetwork_args = ["algo=loha", "conv_dim=4"]'
+    other, origin = read(text, "a.toml")
+    assert "conv_dim" not in other.values
+    assert {one.key for one in origin.dropped if one.asks} == {"network_module", "network_args"}
+
+
+def test_gui_convolutions() -> None:
+    """The GUI saves conv_dim with every network, and passes it on with Kohya LoCon only."""
+    assert gui(LoRA_type="Kohya LoCon", conv_dim=8, conv_alpha=4)[0].values["conv_dim"] == 8
+    document, origin = gui(conv_dim=8, conv_alpha=4, rank_dropout=0, loraplus_lr_ratio=0)
+    assert "conv_dim" not in document.values
+    assert document.values["loraplus_lr_ratio"] is None
+    assert not [one for one in origin.dropped if one.asks]
+
+
 def test_gui_noise() -> None:
     """Of the two kinds of noise offset that the GUI saves, the chosen one counts."""
     saved = {"noise_offset": "0.05", "multires_noise_iterations": 8, "multires_noise_discount": 0.2}
