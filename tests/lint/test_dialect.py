@@ -5,9 +5,29 @@ from pathlib import Path
 import pytest
 
 from lora_lab.document import Origin, Span
-from lora_lab.document.dialects import decode_config
+from lora_lab.document.dialects import decode_config, read_config
 from lora_lab.lint import Finding, lint_document
 from lora_lab.lint.dialect import NOT_OF_FOREIGN, OF_THE_WHOLE_FILE, in_their_words, not_known
+from lora_lab.lint.report import Judged, text_report
+
+CASES = Path(__file__).parents[1] / "cases" / "dialects"
+FILES = sorted(path for path in CASES.iterdir() if path.suffix != ".out")
+
+
+def test_there_are_cases() -> None:
+    """There is a file for nearly every dialect."""
+    assert len(FILES) >= 14
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_golden(path: Path, update: bool) -> None:
+    """Each dialect's file gives exactly the output beside it; `--update` writes it anew."""
+    document = read_config(path)
+    output = "\n".join(text_report(Judged(path.name, document.text, lint_document(document, None).findings)))
+    golden = path.with_name(f"{path.name}.out")
+    if update:
+        golden.write_text(output, encoding="utf-8", newline="\n")
+    assert output == golden.read_text(encoding="utf-8")
 
 
 def found(text: str, name: str) -> dict[str, Finding]:
