@@ -66,12 +66,10 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = 2
-    except Stopped as stopped:
-        click.echo(str(stopped), err=True)
-        code = stopped.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        code = 130
+    except click.Abort as abort:  # what click makes of a KeyboardInterrupt
+        stopped = abort.__cause__
+        click.echo(str(stopped or "") or "interrupted", err=True)
+        code = stopped.exit_code if isinstance(stopped, Stopped) else 130
     except BrokenPipeError:
         code = 0
     sys.exit(code if isinstance(code, int) else 0)

@@ -69,7 +69,8 @@ class Lines:
         if self._begin is None or done <= 0:
             return ""
         left = self.runs - self._over - progress.step / max(progress.total_steps, 1)
-        return f", the sweep needs about {duration((time.monotonic() - self._begin) / done * left)} more"
+        who = "it" if self.runs == 1 else "the sweep"
+        return f", {who} needs about {duration((time.monotonic() - self._begin) / done * left)} more"
 
 
 class Bars(Lines):

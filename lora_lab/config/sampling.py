@@ -26,7 +26,7 @@ class Sampling(Topic):
             pitfalls=(
                 Pitfall(
                     "Without `sample_every_n_epochs` or `sample_every_n_steps` pictures are drawn at the end only.",
-                    "lora_lab trainer",
+                    "lora_lab trainer (sd-scripts draws none then)",
                 ),
                 Pitfall(
                     "A line may carry options: --n negative, --w, --h, --d seed, --l guidance, --s steps.",

@@ -1,14 +1,16 @@
 """The way in: a recorder for one run, a tracker for all runs of a sweep."""
 
+import contextlib
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from lora_lab.tracking.events import Event, RunEnded
+from lora_lab.tracking.events import Event, RunEnded, RunStarted
 from lora_lab.tracking.ship import Shipper
 from lora_lab.tracking.spool import Spool
 from lora_lab.tracking.target import Target
+from lora_lab.tracking.tensorboard import MISSING, TensorBoardWriter, folder_of
 
 CLOSE_SECONDS = 30.0
 
@@ -22,6 +24,8 @@ class Recorder:
         self._tracker = tracker
         self._owns_tracker = owns_tracker
         self._ended = False
+        self._board: TensorBoardWriter | None = None
+        self._board_failed = False
 
     def __call__(self, event: Event) -> None:
         """Keep the event; never waits, never raises."""
@@ -32,6 +36,25 @@ class Recorder:
         new = self._spool.new(event)
         if new is not None:
             self._spool(new)
+            self._show(new)
+
+    def _show(self, event: Event) -> None:
+        """Pass the event on to TensorBoard where the run's `log_dir` asks for it; an error there is told once."""
+        try:
+            if self._board is None and isinstance(event, RunStarted) and not self._board_failed:
+                folder = folder_of(event, self._spool.began_ms)
+                if folder is not None:
+                    self._board = TensorBoardWriter(folder)
+            if self._board is not None:
+                self._board(event)
+        except ModuleNotFoundError:
+            self._give_up(MISSING)
+        except Exception as error:  # whatever a tracker does, the training goes on
+            self._give_up(f"cannot write TensorBoard's files: {error}; the training goes on without them")
+
+    def _give_up(self, text: str) -> None:
+        self._tracker.warn(text)
+        self._board, self._board_failed = None, True
 
     def close(self, timeout: float = CLOSE_SECONDS) -> bool:
         """End the run (as KILLED where it has not ended) and the file; return whether the tracker has everything.
@@ -40,6 +63,10 @@ class Recorder:
         """
         self(RunEnded(status="KILLED", message="not ended"))
         self._spool.close()
+        if self._board is not None:
+            with contextlib.suppress(OSError):
+                self._board.close()
+            self._board = None
         return self._tracker.close(timeout) if self._owns_tracker else True
 
 
@@ -49,7 +76,7 @@ class Tracker:
     def __init__(self, target: Target | None, experiment: str, warn: Callable[[str], None]) -> None:
         """Start shipping to `target`; where mlflow is not installed, say so and keep the runs on disk."""
         self._experiment = experiment
-        self._warn = warn
+        self.warn = warn
         if target is not None and importlib.util.find_spec("mlflow") is None:
             warn("mlflow is not installed: the runs are kept in their folders only; pip install 'lora-lab[mlflow]'")
             target = None
@@ -60,7 +87,7 @@ class Tracker:
 
         A run that was recorded there before is continued. Raises `Failure` where the folder cannot be written.
         """
-        spool = Spool(run_folder, self._experiment, parent, self._warn)
+        spool = Spool(run_folder, self._experiment, parent, self.warn)
         self.catch_up(run_folder)
         return Recorder(spool, self, owns_tracker=False)
 

@@ -8,7 +8,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -140,7 +140,9 @@ class Spool:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             known = read_header(folder)
-            self._told = _points(folder) if known else frozenset()
+            before = read_events(folder, 0) if known else []
+            self.began_ms = before[0].time_ms if before else now_ms()
+            self._told = _points(before)
             torn = _ends_within_a_line(folder / EVENTS)
             self._file = (folder / EVENTS).open("ab")
             if torn:
@@ -186,9 +188,9 @@ class Spool:
             self._file.close()
 
 
-def _points(folder: Path) -> frozenset[tuple[int, str]]:
+def _points(spooled: Sequence[SpooledEvent]) -> frozenset[tuple[int, str]]:
     """Return the step and key of every number and picture in a spool."""
-    events = [spooled.event for spooled in read_events(folder, 0)]
+    events = [one.event for one in spooled]
     numbers = ((event.step, key) for event in events if isinstance(event, Metrics) for key in event.values)
     pictures = ((event.step, f"picture {event.key}") for event in events if isinstance(event, SamplePicture))
     return frozenset((*numbers, *pictures))

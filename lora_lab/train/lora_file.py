@@ -6,6 +6,7 @@ The format is that of sd-scripts' `networks/lora.py` (save_weights) and `library
 
 import hashlib
 import io
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def state_dict(layers: Iterable[tuple[str, LoraWeights]], dtype: torch.dtype) ->
 def save_lora(path: Path, state: dict[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a LoRA in the format that the file's ending names; .safetensors alone carries metadata."""
     if path.suffix == ".safetensors":
-        content = safetensors.torch.save(state, with_hashes(state, metadata))
+        content = in_order(safetensors.torch.save(state, with_hashes(state, metadata)))
     else:
         stream = io.BytesIO()  # not the file itself: of a full disk torch's writer makes a RuntimeError
         torch.save(state, stream)
@@ -46,6 +47,19 @@ def save_lora(path: Path, state: dict[str, Tensor], metadata: Mapping[str, str])
         raise Failure(
             f"{path} cannot be written: {error.strerror or error}", "free some space or choose another folder"
         ) from error
+
+
+def in_order(content: bytes) -> bytes:
+    """Sort the metadata of a safetensors file, which the library writes in another order each time.
+
+    So equal LoRAs are equal files. Offsets in the header count from its end, and its length stays a multiple of 8.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    metadata = dict(sorted(header.pop("__metadata__").items()))
+    text = json.dumps({"__metadata__": metadata, **header}, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 def with_hashes(state: dict[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:

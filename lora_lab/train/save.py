@@ -118,9 +118,11 @@ def _tasks(member: Member, step: int, epoch: int) -> _Tasks:
 
 
 def _pictures_due(config: TrainConfig, step: int, epoch: int, last: bool) -> bool:
+    if last:
+        return bool(config.sample_prompts)
     if not (config.sample_every_n_epochs or config.sample_every_n_steps):
         return False
-    if step == 0 or last:  # what the base draws by itself, and what the finished LoRA makes of it
+    if step == 0:  # what the base draws by itself, to compare with
         return True
     if config.sample_every_n_epochs:
         return epoch > 0 and _due(epoch, config.sample_every_n_epochs)

@@ -113,6 +113,13 @@ def test_samples_at_epoch_ends(train: Train) -> None:
     assert [event.step for event in run.told(SamplePicture)] == [0, 4, 8, 10]
 
 
+def test_prompts_without_an_interval(train: Train) -> None:
+    """Prompts alone are drawn once, by the finished LoRA; an interval without prompts draws nothing."""
+    run = train(max_steps=2, sample_prompts=["lumi --s 1 --l 1"])
+    assert [event.step for event in run.told(SamplePicture)] == [2]
+    assert train(max_steps=2, sample_every_n_steps=1).told(SamplePicture) == []
+
+
 def test_drawing_changes_no_training(train: Train, same_tensors: Callable[..., bool]) -> None:
     """A run that draws and validates gives the same LoRA as one that does not draw."""
     plain = train(max_steps=3)

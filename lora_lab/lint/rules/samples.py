@@ -42,7 +42,7 @@ def sample_prompt_option(view: View) -> Iterator[Hit]:
 @rule(
     "LL513",
     "prompts-without-interval",
-    "warning",
+    "info",
     reads=("sample_prompts", "sample_every_n_epochs", "sample_every_n_steps"),
     source="lora_lab/train/save.py",
     targets=OURS,
@@ -54,7 +54,7 @@ def prompts_without_interval(view: View) -> Iterator[Hit]:
     Looks for `sample_prompts` without `sample_every_n_epochs` and `sample_every_n_steps`.
 
     Why is this bad
-    Nothing is drawn, not even at the end.
+    Pictures are drawn by the finished LoRA only: what it learned when can't be seen, nor what the base drew before.
 
     Bad
     ```json
@@ -68,7 +68,7 @@ def prompts_without_interval(view: View) -> Iterator[Hit]:
     """
     config = view.config
     if config.sample_prompts and not (config.sample_every_n_epochs or config.sample_every_n_steps):
-        message = "sample_prompts are never drawn: no interval is set"
+        message = "sample_prompts are drawn at the end only: no interval is set"
         yield Hit(message, ("sample_prompts",), "set sample_every_n_epochs to 1")
 
 
