@@ -118,6 +118,14 @@ def test_regularisation_folder(files: str, given: str, said: str, lay_out: LayOu
     assert said in codes["LL120"].message
 
 
+@pytest.mark.parametrize(("name", "leaf"), [("10_cat", True), ("2024", False), ("cats", False)])
+def test_leaf_folder_given(name: str, leaf: bool, lay_out: LayOut) -> None:
+    """A folder of pictures that is called N_name stands one level too deep; another has the pictures one too high."""
+    one = found(lay_out(BASE + five(f"data/{name}")), img_folder=f"data/{name}")["LL104"]
+    assert ("is the folder above" in one.message) == leaf
+    assert (one.fix is not None) == leaf
+
+
 def test_regularisation_files_stop_the_run_too(lay_out: LayOut) -> None:
     """An empty folder, a broken picture and a caption that is not UTF-8 are errors there as well."""
     files = "reg/1_a/a.png: (empty)\nreg/1_a/a.txt: \\xff\nreg/2_b/readme.md: x"
@@ -189,6 +197,13 @@ def test_length_of_a_run(lay_out: LayOut) -> None:
     assert "48 steps" in codes["LL523"].message
     quiet = found(folder, **settings | {"num_epochs": 13}, save_every_n_steps=52, lr_warmup_steps=51)
     assert not {"LL521", "LL522", "LL523"} & set(quiet)
+
+
+def test_regularisation_doubles_the_steps(lay_out: LayOut) -> None:
+    """5 pictures × 4 repeats and as many regularisation pictures: 40 steps, not 20."""
+    files = BASE + five("pics/4_cat") + "reg/1_cat/x.png"
+    assert " 40 steps" in found(lay_out(files), reg_img_folder="reg")["LL526"].message
+    assert "LL526" not in found(lay_out(""))
 
 
 def test_length_in_steps(lay_out: LayOut) -> None:

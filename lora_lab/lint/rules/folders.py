@@ -85,7 +85,7 @@ def images_in_parent_folder(view: View) -> Iterator[Hit]:
     if not data.stray:
         return
     count = len(data.stray)
-    if repeats_of(path.name) is not None and not data.pictures:
+    if repeats_of(path.name) is not None and "_" in path.name and not data.pictures:
         message = f"{path.name} holds the pictures themselves: img_folder is the folder above it"
         yield Hit(message, ("img_folder",), f"write {path.parent}", set_to("img_folder", str(path.parent)))
     elif data.pictures:

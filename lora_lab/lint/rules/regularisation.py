@@ -55,7 +55,7 @@ def regularisation_not_found(view: View) -> Iterator[Hit]:
     if data.named or data.pictures or not view.disk.is_folder(path):
         return
     unnumbered = [subset.name for subset in data.subsets if subset.repeats is None and subset.listing.pictures]
-    if repeats_of(path.name) is not None and data.stray:
+    if repeats_of(path.name) is not None and "_" in path.name and data.stray:
         message = f"{path.name} holds the regularisation pictures themselves: reg_img_folder is the folder above it"
         yield Hit(message, key, f"write {path.parent}", set_to("reg_img_folder", str(path.parent)))
     elif data.stray:

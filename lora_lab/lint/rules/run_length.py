@@ -251,7 +251,7 @@ def regularisation_doubles_steps(view: View) -> Iterator[Hit]:
     """
     plan, other = steps_of(view), regularisation(view)
     if plan and other and other.pictures:
-        message = f"half of the {plan.steps_per_epoch} steps of an epoch show regularisation pictures"
+        message = f"half of what an epoch's {plan.steps_per_epoch} steps show are regularisation pictures"
         yield Hit(message, ("reg_img_folder",), "count that in where you choose the length, or leave them out")
 
 
