@@ -64,8 +64,8 @@ def test_small_and_unknown_models_are_left_alone() -> None:
     ("values", "remedy"),
     [
         ({"batch_size": 8}, "set gradient_checkpointing to true"),
-        ({"batch_size": 900_000}, "set gradient_checkpointing to true and batch_size to 13"),
-        ({"batch_size": 16, "gradient_checkpointing": True}, "set batch_size to 13"),
+        ({"batch_size": 900_000}, "set gradient_checkpointing to true and batch_size to 12"),
+        ({"batch_size": 16, "gradient_checkpointing": True}, "set batch_size to 12"),
         ({"train_resolution": 4096}, "use a lower train_resolution"),
     ],
 )
@@ -79,7 +79,7 @@ def test_the_remedy_fits(
     (hit,) = (finding for finding in found if finding.code == "LL781")
     assert hit.remedy.startswith(remedy)
     assert "8.0" in hit.message
-    for batch, fits in ((13, True), (14, False)):
+    for batch, fits in ((12, True), (13, False)):
         needs = estimate(config(batch_size=batch, gradient_checkpointing=True), FAMILIES["sd1"])
         assert (needs.total <= 0.95 * 8 * GIB) is fits
 
