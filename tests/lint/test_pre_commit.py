@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,12 @@ def repository(tmp_path: Path) -> Path:
     (folder / "good.json").write_text(json.dumps(GOOD))
     (folder / "package.json").write_text('{"name": "web", "private": true}')
     (folder / "list.json").write_text("[1]")
+    (folder / "package-lock.json").write_text('{"net_dim": 1, "x": "' + "y" * 2_000_000 + '"}')
+    (folder / "pyproject.toml").write_text('[project]\nname = "web"\n[tool.ruff]\nline-length = 100\n')
+    (folder / "ci.yaml").write_text("on: push\njobs: {test: {runs-on: ubuntu-latest}}\n")
+    (folder / "grid.yaml").write_text("base: good.json\nparameters:\n  net_dim: [8, 16]\n  alpha: [4]\n")
+    (folder / "good.toml").write_text("".join(f'{key} = "{value}"\n' for key, value in GOOD.items()))
+    (folder / "good.yaml").write_text("".join(f"{key}: {value}\n" for key, value in GOOD.items()))
     assert run(folder, "git", "init", "-q").returncode == 0
     return folder
 
@@ -70,18 +77,30 @@ def test_lint_hook_stops_a_bad_config(repository: Path) -> None:
     """A clean config passes, other programs' files are not looked at, a bad one stops the commit."""
     assert committed(repository, "lora-lab-lint").returncode == 0
     (repository / "bad.json").write_text(json.dumps(GOOD | {"net_dim": "32"}))
+    for end, sign in (("toml", "="), ("yaml", ":")):
+        text = (repository / f"good.{end}").read_text()
+        (repository / f"bad.{end}").write_text(f'{text}net_dim {sign} "32"\n'.replace(" :", ":"))
     done = committed(repository, "lora-lab-lint")
     assert done.returncode == 1
     assert "bad.json:1:" in done.stdout
     assert "LL003 error" in done.stdout
-    assert "2 .json file(s) are no training configs" in done.stdout
+    assert "bad.toml:4:11: LL003 error" in done.stdout
+    assert "bad.yaml:4:10: LL003 error" in done.stdout
+    assert not re.search("(good|package|lock|list|grid|ci|pyproject)[.-].*LL0", done.stdout)
 
 
 def test_fix_hook_mends_and_stops_once(repository: Path) -> None:
     """The first commit is stopped because the file changed, the second goes through."""
     (repository / "bad.json").write_text(json.dumps(GOOD | {"net_dim": "32"}))
+    toml = (repository / "good.toml").read_text()
+    (repository / "bad.toml").write_text(f'{toml}net_dim = "32" # rank\n')
+    others = {
+        path.name: path.read_bytes() for path in repository.iterdir() if path.is_file() and "bad" not in path.name
+    }
     first = committed(repository, "lora-lab-fix")
     assert first.returncode == 1
     assert "files were modified by this hook" in first.stdout
     assert json.loads((repository / "bad.json").read_text()) == GOOD | {"net_dim": 32}
+    assert (repository / "bad.toml").read_text() == f"{toml}net_dim = 32 # rank\n"
+    assert others == {name: (repository / name).read_bytes() for name in others}
     assert committed(repository, "lora-lab-fix").returncode == 0
