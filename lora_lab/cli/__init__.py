@@ -77,8 +77,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = 2
-    except click.Abort as abort:  # what click makes of a KeyboardInterrupt
-        stopped = abort.__cause__
+    except (click.Abort, KeyboardInterrupt) as ended:  # click makes the one of the other
+        stopped = ended.__cause__ if isinstance(ended, click.Abort) else ended
         click.echo(str(stopped or "") or "interrupted", err=True)
         code = stopped.exit_code if isinstance(stopped, Stopped) else 130
     except BrokenPipeError:
