@@ -21,6 +21,8 @@ def test_adapter_parameters() -> None:
     """Parameters per rank as sd-scripts makes them: 589,824 in SD 1, 3,563,008 in SDXL."""
     assert adapter_parameters(config(net_dim=1), FAMILIES["sd1"]) == 589_824
     assert adapter_parameters(config(net_dim=1), FAMILIES["sd2"]) == 856_064
+    assert adapter_parameters(config(net_dim=1, conv_dim=1, unet_only=True), FAMILIES["sd1"]) == 1_050_816
+    assert adapter_parameters(config(net_dim=1, conv_dim=1, unet_only=True), FAMILIES["sdxl"]) == 3_074_240
     assert adapter_parameters(config(net_dim=2, unet_only=True), FAMILIES["sdxl"]) == 2 * (3_563_008 - 903_168)
 
 

@@ -158,3 +158,12 @@ def test_a_tool_that_hangs_or_fails_is_no_card(monkeypatch: pytest.MonkeyPatch) 
     assert probes._answer(["false"]) is None
     assert probes._answer(["no-such-program-here"]) is None
     assert probes._answer(["echo", "x"]) == "x\n"
+
+
+def test_a_lora_as_base_is_told_once(tmp_path: Path, described: Callable[[str], Machine]) -> None:
+    """What stands in the base's place by mistake is not judged as a base as well."""
+    header = b'{"lora_unet_a_attn2_to_k.lora_down.weight": {"dtype": "F16", "shape": [8, 2048]}}'
+    (tmp_path / "style.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    values = {"base_model": "style.safetensors", "clip_skip": 2, "v2": True}
+    found = lint_values(values, tmp_path, Disk(tmp_path), described("gpu: none")).findings
+    assert [finding.code for finding in found if finding.code.startswith(("LL72", "LL78", "LL9"))] == ["LL724"]
