@@ -21,7 +21,7 @@ def hooks() -> list[dict[str, Any]]:
     return found
 
 
-def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command in the scratch repository, away from the user's own settings."""
     environment = os.environ | {
         "PRE_COMMIT_HOME": str(folder.parent / "cache"),
@@ -29,6 +29,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_NOSYSTEM": "1",
+        **variables,
     }
     for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"):
         environment.pop(name, None)
@@ -61,10 +62,10 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
-def committed(folder: Path, hook: str) -> subprocess.CompletedProcess[str]:
+def committed(folder: Path, hook: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Stage everything and run a hook as a commit would."""
     run(folder, "git", "add", "-A")
-    return run(folder, "pre-commit", "run", hook, "--verbose")
+    return run(folder, "pre-commit", "run", hook, "--verbose", **variables)
 
 
 def test_ids_and_manifest(tmp_path: Path) -> None:
@@ -104,3 +105,26 @@ def test_fix_hook_mends_and_stops_once(repository: Path) -> None:
     assert (repository / "bad.toml").read_text() == f"{toml}net_dim = 32 # rank\n"
     assert others == {name: (repository / name).read_bytes() for name in others}
     assert committed(repository, "lora-lab-fix").returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("LORA_LAB_SLOW" not in os.environ, reason="a minute, and a package index: set LORA_LAB_SLOW=1")
+def test_the_hooks_as_a_user_installs_them(tmp_path: Path) -> None:
+    """From a clone at a revision, in the environment that pre-commit makes: needs a package index; run by hand."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    head = run(ROOT, "git", "rev-parse", "HEAD").stdout.strip()
+    hooks_used = [{"id": "lora-lab-fix"}, {"id": "lora-lab-lint"}]
+    with (folder / ".pre-commit-config.yaml").open("w") as file:
+        YAML(typ="safe").dump({"repos": [{"repo": str(ROOT), "rev": head, "hooks": hooks_used}]}, file)
+    (folder / "bad.toml").write_text(
+        "".join(f'{key} = "{value}"\n' for key, value in GOOD.items()) + 'net_dim = "32"\n'
+    )
+    (folder / "package.json").write_text('{"name": "web"}')
+    assert run(folder, "git", "init", "-q").returncode == 0
+    environment = {"PYTHONPATH": ""}
+    first = committed(folder, "lora-lab-fix", **environment)
+    assert first.returncode == 1, first.stdout + first.stderr
+    assert "files were modified by this hook" in first.stdout
+    for hook in ("lora-lab-fix", "lora-lab-lint"):
+        assert committed(folder, hook, **environment).returncode == 0
