@@ -62,8 +62,8 @@ class Configs(Sequence[TrainConfig]):
 
 def judge(plan: Plan, folder: Path, disk: Disk | None, machine: Machine | None = None) -> JudgedPlan:
     """Lint every run; what is on the disk is looked at once for all. The values' paths are absolute already."""
-    axes = [run.axes for run in plan.runs]
-    found = lint_points(plan.runs[0].shared, axes, folder, disk, machine) if plan.runs else []
+    points = [{**run.axes, **run.derived} for run in plan.runs]
+    found = lint_points(plan.runs[0].shared, points, folder, disk, machine) if plan.runs else []
     return JudgedPlan(plan, Configs(plan.runs), tuple(found), _grouped(found))
 
 
