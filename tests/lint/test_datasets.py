@@ -67,7 +67,7 @@ def test_a_data_sets_folders_are_looked_at(lay_out: LayOut) -> None:
     assert set(codes) == {"LL103", "LL107", "LL141", "LL221", "LL223"}
     lines = {code: one.span.line for code, one in codes.items() if one.span}
     assert (lines["LL141"], lines["LL107"], lines["LL103"]) == (3, 6, 8)
-    assert "10_dog" in codes["LL107"].remedy
+    assert "in 10_dog inside it: name that folder" in codes["LL107"].remedy
     assert codes["LL103"].keys == ("image_dir",)
 
 

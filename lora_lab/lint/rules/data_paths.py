@@ -17,6 +17,7 @@ FEW: Final = 5
     "warning",
     reads=(),
     source="https://github.com/kijai/ComfyUI-FluxTrainer/issues/108",
+    sees="raw",
 )
 def space_around_path(view: View) -> Iterator[Hit]:
     """A path begins or ends with a space.
