@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lora_lab.cli.table import duration
-from lora_lab.sweep.execute import Job, Outcome, Progress
+from lora_lab.sweep.roles import Job, Outcome, RunProgress
 
 LINE_SECONDS = 10.0
 
@@ -22,7 +22,8 @@ class Lines:
         self.runs = runs
         self.metric = "val_loss"
         self._over = 0  # runs that are over, whoever trained them
-        self._trained = 0.0  # runs trained by this sweep, the present one in part
+        self._trained = 0  # runs trained by this sweep
+        self._parts: dict[int, float] = {}  # of each run that is being trained: how much of it is done
         self._begin: float | None = None
         self._last = 0.0
 
@@ -30,23 +31,25 @@ class Lines:
         """Say that a run starts."""
         self._begin = self._begin or time.monotonic()
         self._last = time.monotonic()
-        self.say(f"{self._head(job.run.name)}: training into {folder}")
+        self._parts[job.run.index] = 0.0
+        self.say(f"{self._head(job)}: training into {folder}")
 
-    def progressed(self, job: Job, progress: Progress) -> None:
+    def progressed(self, job: Job, progress: RunProgress) -> None:
         """Say how far the run is, now and then; a notice at once."""
+        self._parts[job.run.index] = progress.step / max(progress.total_steps, 1)
         if progress.notice:
-            self.say(f"{self._head(job.run.name)}: {progress.message}")
+            self.say(f"{self._head(job)}: {progress.message}")
             return
         if time.monotonic() - self._last >= LINE_SECONDS:
             self._last = time.monotonic()
-            self.say(f"{self._head(job.run.name)}: {step_text(progress)}{self._left(progress)}")
+            self.say(f"{self._head(job)}: {step_text(progress)}{self._left()}")
 
     def ended(self, outcome: Outcome) -> None:
         """Say how a run ended."""
-        head = self._head(outcome.run.name)
         self._over += 1
         self._trained += not outcome.reused
-        self.say(f"{head}: {ending(outcome, self.metric)}")
+        self._parts.pop(outcome.run.index, None)
+        self.say(f"[{self._over}/{self.runs}] {outcome.run.name}: {ending(outcome, self.metric)}")
 
     def say(self, line: str) -> None:
         """Print a line."""
@@ -60,21 +63,23 @@ class Lines:
     def close(self) -> None:
         """Leave the terminal as it was."""
 
-    def _head(self, name: str) -> str:
-        return f"[{self._over + 1}/{self.runs}] {name}"
+    def _head(self, job: Job) -> str:
+        place = list(self._parts).index(job.run.index) if job.run.index in self._parts else 0
+        return f"[{self._over + 1 + place}/{self.runs}] {job.run.name}"
 
-    def _left(self, progress: Progress) -> str:
+    def _left(self) -> str:
         """Return the time that the whole sweep still needs, from the pace so far."""
-        done = self._trained + progress.step / max(progress.total_steps, 1)
+        part = sum(self._parts.values())
+        done = self._trained + part
         if self._begin is None or done <= 0:
             return ""
-        left = self.runs - self._over - progress.step / max(progress.total_steps, 1)
+        left = self.runs - self._over - part
         who = "it" if self.runs == 1 else "the sweep"
         return f", {who} needs about {duration((time.monotonic() - self._begin) / done * left)} more"
 
 
 class Bars(Lines):
-    """A `Watch` for terminals: the present run and the whole sweep as bars, with the time left."""
+    """A `Watch` for terminals: each run that is being trained and the whole sweep as bars, with the time left."""
 
     def __init__(self, runs: int) -> None:
         """Start drawing."""
@@ -86,29 +91,30 @@ class Bars(Lines):
             TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), transient=True
         )
         self._whole = self._drawing.add_task("sweep", total=runs)
-        self._run = self._drawing.add_task("", total=None, visible=False)
+        self._bars: dict[int, Any] = {}
         self._drawing.start()
 
     def started(self, job: Job, folder: Path) -> None:
         """Show the run's bar."""
         super().started(job, folder)
-        self._drawing.reset(self._run, total=None, description=job.run.name, visible=True)
+        self._hide(job.run.index)  # a run that is tried again
+        self._bars[job.run.index] = self._drawing.add_task(job.run.name, total=None)
 
-    def progressed(self, job: Job, progress: Progress) -> None:
+    def progressed(self, job: Job, progress: RunProgress) -> None:
         """Move both bars; a notice is a line above them."""
-        if progress.notice:
+        if progress.notice or job.run.index not in self._bars:
             super().progressed(job, progress)
             return
+        self._parts[job.run.index] = progress.step / max(progress.total_steps, 1)
         text = f"{job.run.name}  {step_text(progress)}"
         total = progress.total_steps or None  # None, before the steps are known, leaves the total as it is
-        self._drawing.update(self._run, total=total, completed=progress.step, description=text)
-        part = progress.step / max(progress.total_steps, 1)
-        self._drawing.update(self._whole, completed=self._over + part)
+        self._drawing.update(self._bars[job.run.index], total=total, completed=progress.step, description=text)
+        self._drawing.update(self._whole, completed=self._over + sum(self._parts.values()))
 
     def ended(self, outcome: Outcome) -> None:
         """Hide the run's bar."""
         super().ended(outcome)
-        self._drawing.update(self._run, visible=False)
+        self._hide(outcome.run.index)
         self._drawing.update(self._whole, completed=self._over)
 
     def say(self, line: str) -> None:
@@ -123,6 +129,11 @@ class Bars(Lines):
         """Take the bars away."""
         self._drawing.stop()
 
+    def _hide(self, index: int) -> None:
+        bar = self._bars.pop(index, None)
+        if bar is not None:
+            self._drawing.remove_task(bar)
+
 
 def make_watch(runs: int) -> Lines:
     """Return bars on a terminal (where rich is installed), lines elsewhere."""
@@ -131,10 +142,11 @@ def make_watch(runs: int) -> Lines:
     return Lines(runs)
 
 
-def step_text(progress: Progress) -> str:
+def step_text(progress: RunProgress) -> str:
     """Return how far a run is, in words."""
     loss = "" if progress.loss is None else f", loss {progress.loss:.4f}"
-    return f"step {progress.step} of {progress.total_steps}{loss}" if progress.total_steps else progress.message
+    judged = "" if progress.val_loss is None else f", val_loss {progress.val_loss:.4f}"
+    return f"step {progress.step} of {progress.total_steps}{loss}{judged}" if progress.total_steps else progress.message
 
 
 def ending(outcome: Outcome, metric: str) -> str:

@@ -1,5 +1,6 @@
 """`lora-lab train`: one config becomes one LoRA."""
 
+import importlib.util
 import json
 import time
 from pathlib import Path
@@ -10,14 +11,17 @@ import click
 from lora_lab.failure import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from lora_lab.cli.live import Lines
     from lora_lab.config import TrainConfig
     from lora_lab.lint import LintResult
-    from lora_lab.sweep.roles import Job, Train
+    from lora_lab.sweep.roles import Job, Progress, RunToTrain, Train, TrainResult
     from lora_lab.tracking.events import Event
     from lora_lab.tracking.recorder import Recorder, Tracker
+
+TRAINER = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "PIL", "numpy")
+"""The libraries that the trainer is made of."""
 
 LOGS = "lora-lab-logs"
 """Below the output folder: what each run told while it trained."""
@@ -120,26 +124,36 @@ def _train(config: "TrainConfig", tracking_uri: str | None, *, tracking: bool) -
 
 def _train_here(job: "Job", train: "Train", tracker: "Tracker", watch: "Lines") -> int:
     """Train into the output folder, with what the run tells below `LOGS`."""
+    from lora_lab.sweep.roles import RunProgress, RunToTrain
+
     folder = Path(job.config.output_folder)
     log = _Log(folder / LOGS, job.run.name, tracker)
+    run = RunToTrain(config=job.config, folder=folder, record=log, name="", ended=lambda result: None)
+
+    def progress(step: "Progress") -> None:
+        known = RunProgress(step.step, step.total_steps, step.loss, None, step.message, step.notice)
+        watch.progressed(job, known)
+
     watch.started(job, folder)
     try:
-        result = train(job.config, folder=folder, record=log, progress=lambda step: watch.progressed(job, step))
+        (result,) = train([run], progress)
     finally:
         watch.close()
         log.close()
+    if isinstance(result, Failure):
+        raise result
     _show_result(result.lora, result.metrics, result.steps, result.seconds)
     return 0
 
 
 def _train_numbered(job: "Job", train: "Train", tracker: "Tracker", watch: "Lines") -> int:
     """Train into the next free `run1`, `run2`, ... of `multi_run_folder`, or where an attempt at this run stopped."""
-    from lora_lab.sweep.attempt import Attempt
+    from lora_lab.sweep.attempt import train_together
     from lora_lab.sweep.roles import Surroundings
     from lora_lab.sweep.run_folder import place_of
 
     folder = place_of(job.identity, Path(str(job.config.multi_run_folder)))
-    outcome = Attempt(job, "train", folder, Surroundings(train, tracker.recorder, watch)).run()
+    (outcome,) = train_together([job], [folder], "train", Surroundings(train, tracker.recorder, watch))
     watch.close()
     if outcome.status == "KILLED":
         return 130
@@ -202,8 +216,24 @@ class _Log:
 def built_in_trainer() -> "Train":
     """Import the trainer: seconds, so only when something is trained. Raises `Failure` where it is not installed."""
     try:
-        from lora_lab.train.run import train_run
+        from lora_lab.train.run import Run, train_runs
     except ImportError as error:
-        what = f"training needs more than the linter: {error}"
-        raise Failure(what, "pip install 'lora-lab[train]'") from error
-    return train_run
+        raise _not_installed(str(error)) from error
+
+    def train(
+        runs: "Sequence[RunToTrain]", progress: "Callable[[Progress], None]"
+    ) -> "Sequence[TrainResult | Failure]":
+        return train_runs([Run(**vars(run)) for run in runs], progress)
+
+    return train
+
+
+def demand_trainer() -> None:
+    """Raise `Failure` where the trainer is not installed, without the seconds that loading it takes."""
+    missing = [name for name in TRAINER if importlib.util.find_spec(name) is None]
+    if missing:
+        raise _not_installed(f"No module named {missing[0]!r}")
+
+
+def _not_installed(error: str) -> Failure:
+    return Failure(f"training needs more than the linter: {error}", "pip install 'lora-lab[train]'")

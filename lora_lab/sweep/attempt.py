@@ -1,21 +1,89 @@
-"""One run, from its empty folder to its outcome."""
+"""Runs that are trained as one pack, from their empty folders to their outcomes."""
 
 import contextlib
 import json
 import time
 import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from lora_lab.config import TrainConfig
 from lora_lab.failure import Failure
 from lora_lab.locks import held
-from lora_lab.sweep.roles import Job, Outcome, Progress, Surroundings
+from lora_lab.sweep.roles import Job, Outcome, Progress, Recording, RunProgress, RunToTrain, Surroundings, TrainResult
 from lora_lab.sweep.run_folder import CONFIG, ERROR, LINT, LOCK, RunRecord, write_record
 from lora_lab.tracking.describe import run_started
-from lora_lab.tracking.events import Artifact, Event, Record, RunEnded, RunStarted, Status
+from lora_lab.tracking.events import Artifact, Event, Metrics, Record, RunEnded, RunStarted, Status
 from lora_lab.whole_files import write_whole
+
+TOTAL_STEPS = "derived.total_steps"
+"""The parameter in which a training says how long it is going to be."""
+
+
+class OutOfMemory(Exception):
+    """The machine has not enough memory for a pack: fewer runs at a time may fit."""
+
+
+def train_together(
+    jobs: Sequence[Job], folders: Sequence[Path], sweep_name: str, around: Surroundings
+) -> list[Outcome]:
+    """Train runs as one pack, each into its folder; what becomes of each is written to its `run.json` at once.
+
+    Raises `Failure` where a folder cannot be written, OutOfMemory where fewer runs could fit.
+    """
+    with ExitStack() as stack:
+        for folder in folders:
+            stack.enter_context(held(folder / LOCK))
+        attempts = []
+        for job, folder in zip(jobs, folders, strict=True):
+            attempts.append(attempt := _Attempt(job, sweep_name, folder, around))
+            attempt.prepare()
+        for attempt in attempts:
+            stack.callback(attempt.begin().close)
+        _train(attempts, around)
+        return [attempt.outcome for attempt in attempts if attempt.outcome is not None]
+
+
+def _train(attempts: Sequence["_Attempt"], around: Surroundings) -> None:
+    """Call the trainer; whatever happens becomes the outcome of those runs that have none yet."""
+
+    def progress(step: Progress) -> None:
+        for attempt in attempts:
+            attempt.stepped(step)
+
+    try:
+        results = around.train([attempt.to_train for attempt in attempts], progress)
+        for attempt, result in zip(attempts, results, strict=True):
+            attempt.end(result)
+    except KeyboardInterrupt as error:
+        _end_all(attempts, "KILLED", str(error) or "interrupted")
+    except Failure as failure:
+        _end_all(attempts, "FAILED", str(failure))
+    except Exception as error:  # a run that breaks must not take the others with it
+        if _is_about_memory(error) and len(attempts) > 1:
+            raise OutOfMemory(f"not enough memory for {len(attempts)} runs at a time") from error
+        for attempt in attempts:
+            attempt.keep_traceback()
+        _end_all(attempts, "FAILED", _in_a_line(error))
+
+
+def _end_all(attempts: Sequence["_Attempt"], status: Status, reason: str) -> None:
+    for attempt in attempts:
+        attempt.break_off(status, reason)
+
+
+def _is_about_memory(error: Exception) -> bool:
+    """Return whether memory ran out; torch's own exception is known by its name, torch being nobody's business here."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def _in_a_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    if _is_about_memory(error):
+        return "not enough memory; lower batch_size or train_resolution, or set gradient_checkpointing to true"
+    return f"{type(error).__name__}: {lines[0][:300] if lines else 'no message'}"
 
 
 @dataclass
@@ -29,136 +97,154 @@ class _OfTheSweep:
     record: Record
     start: RunStarted
     files: set[Path] = field(default_factory=set)
+    heard: dict[str, float] = field(default_factory=dict)
+    total_steps: int = 0
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, RunEnded):
             return
         if isinstance(event, RunStarted):
+            with contextlib.suppress(KeyError, ValueError):
+                self.total_steps = int(event.params[TOTAL_STEPS])
             new = {key: value for key, value in event.params.items() if key not in self.start.params}
             event = replace(self.start, params=new, tags={**event.tags, **self.start.tags})
         if isinstance(event, Artifact):
             self.files.add(event.path)
+        if isinstance(event, Metrics):
+            self.heard.update(event.values)
         self.record(event)
 
 
-@dataclass
-class Attempt:
+class _Attempt:
     """One run being trained into `folder`."""
 
-    job: Job
-    sweep_name: str
-    folder: Path
-    around: Surroundings
-
-    def run(self) -> Outcome:
-        """Train; whatever happens becomes an outcome, written to `run.json` and told to the tracker."""
-        with held(self.folder / LOCK):
-            return self._run()
-
-    def _run(self) -> Outcome:
-        started, clock = _now(), time.monotonic()
-        config = self.job.config.model_copy(
-            update={"output_folder": str(self.folder), "multi_run_folder": None, "load_json_path": None}
+    def __init__(self, job: Job, sweep_name: str, folder: Path, around: Surroundings) -> None:
+        self.outcome: Outcome | None = None
+        self._job = job
+        self._sweep_name = sweep_name
+        self._folder = folder
+        self._around = around
+        self._clock = time.monotonic()
+        self._config = job.config.model_copy(
+            update={"output_folder": str(folder), "multi_run_folder": None, "load_json_path": None}
         )
-        note = RunRecord(
-            identity=self.job.identity,
-            name=self.job.run.name,
-            status="RUNNING",
-            axes=self.job.run.axes,
-            started=started,
+        self._note = RunRecord(
+            identity=job.identity, name=job.run.name, status="RUNNING", axes=job.run.axes, started=_now()
         )
-        self._prepare(config, note)
-        record = self.around.open_recorder(self.folder)
-        try:
-            start = run_started(config, name=self.job.run.name, tags=self._tags())
-            record(start)
-            record(Artifact(path=self.folder / CONFIG))
-            record(Artifact(path=self.folder / LINT))
-            self.around.watch.started(self.job, self.folder)
-            ours = _OfTheSweep(record, start)
-            outcome = self._train(config, ours)
-            if outcome.status != "FINISHED":
-                outcome = replace(outcome, seconds=time.monotonic() - clock)
-            self._finish(outcome, note, ours)
-        finally:
-            record.close()
-        self.around.watch.ended(outcome)
-        return outcome
 
-    def _prepare(self, config: TrainConfig, note: RunRecord) -> None:
+    def prepare(self) -> None:
         """Write what is known before the first step; raises `Failure` where the disk takes nothing."""
-        findings = [{**asdict(finding), "span": None, "fix": None} for finding in self.job.findings]
+        findings = [{**asdict(finding), "span": None, "fix": None} for finding in self._job.findings]
         try:
-            write_whole(self.folder / CONFIG, _json(config.model_dump(mode="json")))
-            write_whole(self.folder / LINT, _json(findings))
-            write_record(self.folder, note)
-            (self.folder / ERROR).unlink(missing_ok=True)
+            write_whole(self._folder / CONFIG, _json(self._config.model_dump(mode="json")))
+            write_whole(self._folder / LINT, _json(findings))
+            write_record(self._folder, self._note)
+            (self._folder / ERROR).unlink(missing_ok=True)
         except OSError as error:
-            what = f"cannot write to {self.folder}: {error.strerror}"
+            what = f"cannot write to {self._folder}: {error.strerror}"
             raise Failure(what, "free the disk, or give another folder with --output-folder") from error
 
-    def _train(self, config: TrainConfig, record: Record) -> Outcome:
-        def progress(step: Progress) -> None:
-            self.around.watch.progressed(self.job, step)
+    def begin(self) -> Recording:
+        """Open the run's record and say what it is going to be."""
+        recording = self._around.open_recorder(self._folder)
+        start = run_started(self._config, name=self._job.run.name, tags=self._tags())
+        recording(start)
+        recording(Artifact(path=self._folder / CONFIG))
+        recording(Artifact(path=self._folder / LINT))
+        self._around.watch.started(self._job, self._folder)
+        self._ours = _OfTheSweep(recording, start)
+        self.to_train = RunToTrain(
+            config=self._config, folder=self._folder, record=self._ours, name=self._job.run.name, ended=self.end
+        )
+        return recording
 
-        try:
-            result = self.around.train(config, folder=self.folder, record=record, progress=progress)
-        except KeyboardInterrupt as error:
-            return self._unfinished("KILLED", str(error) or "interrupted")
-        except Failure as failure:
-            return self._unfinished("FAILED", str(failure))
-        except Exception as error:  # a run that breaks must not take the others with it
+    def stepped(self, progress: Progress) -> None:
+        """Tell how far the run is: the pack's step, the run's own length and losses."""
+        if self.outcome is not None:
+            return
+        heard, total = self._ours.heard, self._ours.total_steps or progress.total_steps
+        known = RunProgress(
+            step=min(progress.step, total),
+            total_steps=total if progress.total_steps else 0,
+            loss=heard.get("loss", progress.loss),
+            val_loss=heard.get("val_loss"),
+            message=progress.message,
+            notice=progress.notice,
+        )
+        self._around.watch.progressed(self._job, known)
+
+    def end(self, result: TrainResult | Failure) -> None:
+        """Take down how the run ended; only the first end counts."""
+        if isinstance(result, Failure):
+            self.break_off("FAILED", str(result))
+        elif self.outcome is None:
+            self._finish(
+                Outcome(
+                    run=self._job.run,
+                    status="FINISHED",
+                    folder=self._folder,
+                    metrics=dict(result.metrics),
+                    lora=result.lora,
+                    steps=result.steps,
+                    seconds=result.seconds,
+                )
+            )
+
+    def break_off(self, status: Status, reason: str) -> None:
+        """Take down that the run did not finish."""
+        if self.outcome is None:
+            if (self._folder / ERROR).is_file():
+                reason = f"{reason} (all of it in {self._folder / ERROR})"
+            seconds = time.monotonic() - self._clock
+            outcome = Outcome(run=self._job.run, status=status, folder=self._folder, reason=reason, seconds=seconds)
+            self._finish(outcome)
+
+    def keep_traceback(self) -> None:
+        """Write the exception that is being handled into the run's folder."""
+        if self.outcome is None:
             with contextlib.suppress(OSError):
-                write_whole(self.folder / ERROR, traceback.format_exc())
-            lines = str(error).strip().splitlines()
-            reason = f"{type(error).__name__}: {lines[0][:300] if lines else 'no message'}"
-            return self._unfinished("FAILED", f"{reason} (all of it in {self.folder / ERROR})")
-        return Outcome(
-            run=self.job.run,
-            status="FINISHED",
-            folder=self.folder,
-            metrics=result.metrics,
-            lora=result.lora,
-            steps=result.steps,
-            seconds=result.seconds,
-        )
+                write_whole(self._folder / ERROR, traceback.format_exc())
 
-    def _unfinished(self, status: Status, reason: str) -> Outcome:
-        return Outcome(run=self.job.run, status=status, folder=self.folder, reason=reason)
-
-    def _finish(self, outcome: Outcome, note: RunRecord, ours: _OfTheSweep) -> None:
+    def _finish(self, outcome: Outcome) -> None:
         """Keep the outcome on the disk and tell the tracker."""
+        self.outcome = outcome
         lora = outcome.lora
-        if lora is not None and lora not in ours.files:
-            ours(Artifact(path=lora))
-        if (self.folder / ERROR).is_file():
-            ours(Artifact(path=self.folder / ERROR))
-        ours.record(RunEnded(status=outcome.status, message=outcome.reason))
-        inside = lora is not None and lora.absolute().is_relative_to(self.folder.absolute())
-        shown = lora.absolute().relative_to(self.folder.absolute()).as_posix() if lora and inside else lora
-        final = replace(
-            note,
-            status=outcome.status,
-            metrics=dict(outcome.metrics),
-            lora=None if shown is None else str(shown),
-            steps=outcome.steps,
-            seconds=round(outcome.seconds, 3),
-            finished=_now(),
-            reason=outcome.reason,
-        )
+        if lora is not None and lora not in self._ours.files:
+            self._ours(Artifact(path=lora))
+        if (self._folder / ERROR).is_file():
+            self._ours(Artifact(path=self._folder / ERROR))
+        self._ours.record(RunEnded(status=outcome.status, message=outcome.reason))
         with contextlib.suppress(OSError):  # a full disk costs the note, not the runs to come
-            write_record(self.folder, final)
+            write_record(self._folder, ended_note(self._note, outcome))
+        self._around.watch.ended(outcome)
 
     def _tags(self) -> dict[str, str]:
-        severities = [finding.severity for finding in self.job.findings]
+        severities = [finding.severity for finding in self._job.findings]
         return {
             "lora_lab.run": "train",
-            "lora_lab.sweep": self.sweep_name,
-            "lora_lab.run_folder": str(self.folder),
-            "lora_lab.identity": self.job.identity,
+            "lora_lab.sweep": self._sweep_name,
+            "lora_lab.run_folder": str(self._folder),
+            "lora_lab.identity": self._job.identity,
             "lora_lab.lint.warnings": str(severities.count("warning")),
             "lora_lab.lint.infos": str(severities.count("info")),
         }
+
+
+def ended_note(note: RunRecord, outcome: Outcome) -> RunRecord:
+    """Return what `run.json` says of a run that is over; its LoRA relative to the folder where it lies in it."""
+    lora, folder = outcome.lora, outcome.folder
+    inside = lora is not None and lora.absolute().is_relative_to(folder.absolute())
+    shown = lora.absolute().relative_to(folder.absolute()).as_posix() if lora and inside else lora
+    return replace(
+        note,
+        status=outcome.status,
+        metrics=dict(outcome.metrics),
+        lora=None if shown is None else str(shown),
+        steps=outcome.steps,
+        seconds=round(outcome.seconds, 3),
+        finished=_now(),
+        reason=outcome.reason,
+    )
 
 
 def _now() -> str:

@@ -1,14 +1,39 @@
-"""Trains the runs of a plan one after another; none of them can end the others."""
+"""Trains the runs of a plan: deals them out, tries lost ones again, trains none twice; none can end the others."""
 
+import time
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from lora_lab.sweep.attempt import Attempt
-from lora_lab.sweep.roles import Job, Outcome, Progress, Surroundings, Train
-from lora_lab.sweep.run_folder import RunRecord, finished_runs, lora_of, place_of, read_record
+from lora_lab.sweep.attempt import ended_note
+from lora_lab.sweep.groups import groups
+from lora_lab.sweep.in_process import InProcess
+from lora_lab.sweep.roles import (
+    Ended,
+    Executor,
+    Job,
+    Outcome,
+    Over,
+    Progress,
+    Started,
+    Stepped,
+    Surroundings,
+    Task,
+    Train,
+    Warned,
+    Watch,
+)
+from lora_lab.sweep.run_folder import RunRecord, finished_runs, read_record, reused, write_record
 
-__all__ = ["Executed", "Job", "Outcome", "Progress", "Surroundings", "Train", "execute"]
+__all__ = ["Executed", "Job", "Outcome", "Progress", "Surroundings", "Train", "execute", "execute_here"]
+
+LISTEN_SECONDS = 0.5
+ELSEWHERE_SECONDS = 5.0
+"""Between two looks at runs that another sweep is training."""
+
+TRIES = 2
+"""A run whose process died is tried again so many times in all."""
 
 
 @dataclass(frozen=True)
@@ -17,41 +42,193 @@ class Executed:
 
     outcomes: tuple[Outcome, ...]
     interrupted: bool
+    out_of_time: bool = False
 
 
-def execute(jobs: Sequence[Job], sweep_name: str, sweep_folder: Path, around: Surroundings) -> Executed:
+@dataclass(frozen=True)
+class Limits:
+    """How runs are dealt out: `pack` runs at a time in one process; nothing new after `seconds`."""
+
+    pack: int = 1
+    seconds: float | None = None
+
+
+def execute_here(jobs: Sequence[Job], sweep_name: str, sweep_folder: Path, around: Surroundings) -> Executed:
+    """Train every job in this process, one after another."""
+    return execute(jobs, sweep_folder, InProcess(sweep_name, sweep_folder, around), around.watch)
+
+
+def execute(
+    jobs: Sequence[Job],
+    sweep_folder: Path,
+    executor: Executor,
+    watch: Watch,
+    limits: Limits = Limits(),
+) -> Executed:
     """Train every job into a folder of its own below `sweep_folder`; equal runs are trained once.
 
-    A run that an earlier sweep did not finish goes on in its folder.
-
+    A run that an earlier sweep did not finish goes on in its folder. A task that is lost (its process died, memory ran
+    out) is tried again in halves. The first KeyboardInterrupt lets the runs keep their states, the second ends them.
     Raises `Failure` only where `sweep_folder` cannot be written.
     """
-    done = finished_runs(sweep_folder)
-    outcomes: list[Outcome] = []
-    for job in jobs:
-        if job.identity in done:
-            outcome = _reused(job, *done[job.identity])
-            around.watch.ended(outcome)
-        else:
-            outcome = Attempt(job, sweep_name, place_of(job.identity, sweep_folder), around).run()
-        outcomes.append(outcome)
+    scheduler = _Scheduler(jobs, sweep_folder, executor, watch, limits)
+    orderly = False
+    try:
+        orderly = scheduler.run()
+    finally:
+        executor.close("kindly" if orderly else "now")
+    return scheduler.executed()
+
+
+@dataclass
+class _Scheduler:
+    jobs: Sequence[Job]
+    folder: Path
+    executor: Executor
+    watch: Watch
+    limits: Limits
+    _outcomes: dict[int, Outcome] = field(default_factory=dict)
+    _folders: dict[int, Path] = field(default_factory=dict)
+    _waiting: deque[Task] = field(default_factory=deque)
+    _running: dict[int, Task] = field(default_factory=dict)
+    _elsewhere: list[Job] = field(default_factory=list)
+    _twins: dict[str, list[Job]] = field(default_factory=dict)
+    _stopping: bool = False
+    _interrupted: bool = False
+    _out_of_time: bool = False
+    _numbers: int = 0
+
+    def run(self) -> bool:
+        """Train until everything is over, or an end was asked for and the runs have kept their states.
+
+        Returns whether that is so; not where an end was asked for twice.
+        """
+        began = time.monotonic()
+        self._deal_out()
+        while self._running or (not self._stopping and (self._waiting or self._elsewhere)):
+            try:
+                self._round(began)
+            except KeyboardInterrupt:  # noqa: PERF203 -- a round takes half a second
+                if self._interrupted:
+                    return False
+                self._interrupted = True
+                self._stop()
+        return True
+
+    def executed(self) -> Executed:
+        """Return what has become of the jobs."""
+        outcomes = tuple(self._outcomes[job.run.index] for job in self.jobs if job.run.index in self._outcomes)
+        interrupted = self._interrupted or any(outcome.status == "KILLED" for outcome in outcomes)
+        return Executed(outcomes, interrupted and not self._out_of_time, self._out_of_time)
+
+    def _deal_out(self) -> None:
+        """Take what was trained before; put the rest in packs, equal runs once."""
+        done = finished_runs(self.folder)
+        fresh: list[Job] = []
+        for job in self.jobs:
+            if job.identity in done:
+                self._end(reused(job, *done[job.identity]))
+            elif job.identity in self._twins:
+                self._twins[job.identity].append(job)
+            else:
+                self._twins[job.identity] = []
+                fresh.append(job)
+        for pack in groups(fresh, self.limits.pack):
+            self._wait(pack)
+
+    def _round(self, began: float) -> None:
+        if self.limits.seconds is not None and time.monotonic() - began > self.limits.seconds and not self._stopping:
+            self._out_of_time = True
+            self._stop()
+        while self._waiting and not self._stopping and len(self._running) < self.executor.slots:
+            task = self._waiting.popleft()
+            self.executor.start(task)
+            self._running[task.number] = task
+        message = self.executor.next(LISTEN_SECONDS)
+        if message is not None:
+            self._hear(message)
+        elif self._elsewhere and not self._running:
+            self._look_elsewhere()
+
+    def _hear(self, message: object) -> None:
+        match message:
+            case Started(job, folder):
+                self._folders[job.run.index] = folder
+                self.watch.started(job, folder)
+            case Stepped(job, progress):
+                self.watch.progressed(job, progress)
+            case Ended(outcome):
+                self._end(outcome)
+            case Warned(line):
+                self.watch.warn(line)
+            case Over():
+                self._over(message)
+
+    def _end(self, outcome: Outcome) -> None:
+        """Take down an outcome, and that of the runs that are equal to it."""
+        self._outcomes[outcome.run.index] = outcome
+        self.watch.ended(outcome)
         if outcome.status == "KILLED":
-            return Executed(tuple(outcomes), interrupted=True)
-        record = read_record(outcome.folder)
-        if outcome.status == "FINISHED" and record is not None:
-            done.setdefault(job.identity, (outcome.folder, record))
-    return Executed(tuple(outcomes), interrupted=False)
+            self._stopping = True
+        identity = next(job.identity for job in self.jobs if job.run.index == outcome.run.index)
+        for twin in self._twins.pop(identity, []):
+            record = read_record(outcome.folder)
+            if outcome.status == "FINISHED" and record is not None:
+                self._end(reused(twin, outcome.folder, record))
+            else:
+                self._end(Outcome(run=twin.run, status=outcome.status, folder=outcome.folder, reason=outcome.reason))
 
+    def _over(self, over: Over) -> None:
+        """Take a task off the list; what it did not bring to an end is tried again, or has failed."""
+        task = self._running.pop(over.task.number, over.task)
+        self._elsewhere += [job for job in task.jobs if job.run.index in over.elsewhere]
+        left = tuple(
+            job for job in task.jobs if job.run.index not in self._outcomes and job.run.index not in over.elsewhere
+        )
+        if not left or self._stopping:
+            return
+        if len(left) > 1:
+            half = (len(left) + 1) // 2
+            self.watch.warn(f"{over.lost}; trying {half} at a time")
+            for part in (left[half:], left[:half]):
+                self._wait(part, first=True)
+        elif task.attempt + 1 < TRIES and not over.memory:
+            self.watch.warn(f"{left[0].run.name}: {over.lost}; trying once more")
+            self._wait(left, attempt=task.attempt + 1, first=True)
+        else:
+            self._end(self._buried(left[0], over.lost))
 
-def _reused(job: Job, folder: Path, record: RunRecord) -> Outcome:
-    """Return the outcome of a run that was trained before."""
-    return Outcome(
-        run=job.run,
-        status="FINISHED",
-        folder=folder,
-        metrics=record.metrics,
-        lora=lora_of(folder, record),
-        steps=record.steps,
-        seconds=record.seconds,
-        reused=True,
-    )
+    def _buried(self, job: Job, reason: str) -> Outcome:
+        """Write the end of a run whose process could not."""
+        folder = self._folders.get(job.run.index, self.folder)
+        outcome = Outcome(run=job.run, status="FAILED", folder=folder, reason=reason)
+        note = read_record(folder) or RunRecord(
+            identity=job.identity, name=job.run.name, status="FAILED", axes=job.run.axes
+        )
+        if folder != self.folder:
+            write_record(folder, ended_note(note, outcome))
+        return outcome
+
+    def _look_elsewhere(self) -> None:
+        """See what has become of runs that another sweep was training; take over those that it has left."""
+        time.sleep(ELSEWHERE_SECONDS)
+        jobs, self._elsewhere = self._elsewhere, []
+        done = finished_runs(self.folder)
+        for job in jobs:
+            if job.identity in done:
+                self._end(reused(job, *done[job.identity]))
+            else:
+                self._wait((job,))
+
+    def _wait(self, jobs: tuple[Job, ...], *, attempt: int = 0, first: bool = False) -> None:
+        self._numbers += 1
+        task = Task(self._numbers, jobs, attempt)
+        if first:
+            self._waiting.appendleft(task)
+        else:
+            self._waiting.append(task)
+
+    def _stop(self) -> None:
+        """Start nothing new, and let what runs keep its state."""
+        self._stopping = True
+        self.executor.stop()

@@ -1,11 +1,12 @@
 """Who takes part when runs are executed, and what passes between them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from lora_lab.config import TrainConfig
+from lora_lab.failure import Failure
 from lora_lab.lint import Finding
 from lora_lab.sweep.plan import PlannedRun
 from lora_lab.tracking.events import Event, Record, Status
@@ -26,6 +27,18 @@ class Progress(Protocol):
     def notice(self) -> bool: ...  # noqa: D102
 
 
+@dataclass(frozen=True)
+class RunProgress:
+    """How far one run is, with what it has reached."""
+
+    step: int
+    total_steps: int
+    loss: float | None = None
+    val_loss: float | None = None
+    message: str = ""
+    notice: bool = False
+
+
 class TrainResult(Protocol):
     """What a training gives back: the LoRA file, the final metrics, steps and seconds."""
 
@@ -39,12 +52,23 @@ class TrainResult(Protocol):
     def seconds(self) -> float: ...  # noqa: D102
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunToTrain:
+    """One run of a pack: where its files go, who hears its events, and who is told at once how it ended."""
+
+    config: TrainConfig
+    folder: Path
+    record: Record
+    name: str
+    ended: Callable[[TrainResult | Failure], None]
+
+
 class Train(Protocol):
-    """Trains one config into `folder`. Raises `Failure` for what the user can mend."""
+    """Trains runs as one pack; the result of each in its order. Raises `Failure` for what ends them all."""
 
     def __call__(  # noqa: D102
-        self, config: TrainConfig, *, folder: Path, record: Record, progress: Callable[[Progress], None]
-    ) -> TrainResult: ...
+        self, runs: Sequence[RunToTrain], progress: Callable[[Progress], None]
+    ) -> Sequence[TrainResult | Failure]: ...
 
 
 class Recording(Protocol):
@@ -83,14 +107,91 @@ class Watch(Protocol):
     """Who is shown what happens."""
 
     def started(self, job: Job, folder: Path) -> None: ...  # noqa: D102
-    def progressed(self, job: Job, progress: Progress) -> None: ...  # noqa: D102
+    def progressed(self, job: Job, progress: RunProgress) -> None: ...  # noqa: D102
     def ended(self, outcome: Outcome) -> None: ...  # noqa: D102
+    def warn(self, line: str) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the execution is given from outside: who trains, who records (by run folder), who watches."""
+    """What the training of runs is given from outside: who trains, who records (by run folder), who watches."""
 
     train: Train
     open_recorder: Callable[[Path], Recording]
     watch: Watch
+
+
+@dataclass(frozen=True)
+class Task:
+    """Runs that are trained as one pack, by one worker. `attempt` counts from 0: a lost task is tried again."""
+
+    number: int
+    jobs: tuple[Job, ...]
+    attempt: int = 0
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run is being trained into `folder`."""
+
+    job: Job
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """A run has come further."""
+
+    job: Job
+    progress: RunProgress
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run is over, whatever way."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Somebody must read a line."""
+
+    line: str
+
+
+@dataclass(frozen=True)
+class Over:
+    """A task is over. `lost` says why it was, where its runs have not all ended: the process died, memory ran out.
+
+    `elsewhere` are the indexes of the runs that another sweep is training just now.
+    """
+
+    task: Task
+    lost: str = ""
+    memory: bool = False
+    elsewhere: tuple[int, ...] = ()
+
+
+Message = Started | Stepped | Ended | Warned | Over
+"""What an executor tells."""
+
+
+class Executor(Protocol):
+    """Trains tasks somewhere: in this process, in others, on other machines."""
+
+    @property
+    def slots(self) -> int:
+        """Return how many tasks it trains at a time."""
+
+    def start(self, task: Task) -> None:
+        """Begin a task; there is a slot for it."""
+
+    def next(self, seconds: float) -> Message | None:
+        """Return what happened next, waiting for at most so long. KeyboardInterrupt is the caller's to handle."""
+
+    def stop(self) -> None:
+        """Ask every task to keep its state and end."""
+
+    def close(self, how: Literal["kindly", "now"]) -> None:
+        """Let all workers go; "now" ends what they are at."""

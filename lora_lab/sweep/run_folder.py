@@ -2,13 +2,14 @@
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lora_lab.failure import Failure
 from lora_lab.locks import held_if_free
+from lora_lab.sweep.roles import Job, Outcome
 from lora_lab.whole_files import write_whole
 
 RECORD = "run.json"
@@ -54,15 +55,18 @@ def claim(sweep_folder: Path) -> Path:
         raise Failure(what, "give another folder with --output-folder") from error
 
 
-def place_of(identity: str, sweep_folder: Path) -> Path:
+def place_of(identity: str, sweep_folder: Path, taken: Container[Path] = ()) -> Path:
     """Return the folder for a run: that of an attempt at it which did not finish, else the next free one.
+
+    Folders in `taken` are somebody's already.
 
     Whoever trains there goes on from what that attempt left. Raises `Failure`.
     """
     if sweep_folder.is_dir():
         for folder in sorted((path for path in sweep_folder.iterdir() if _number(path)), key=_number):
             record = read_record(folder)
-            if record is not None and record.identity == identity and record.status != "FINISHED":
+            unfinished = record is not None and record.identity == identity and record.status != "FINISHED"
+            if unfinished and folder not in taken:
                 with contextlib.suppress(OSError), held_if_free(folder / LOCK) as free:
                     if free:  # nobody else is at it
                         return folder
@@ -104,3 +108,17 @@ def finished_runs(sweep_folder: Path) -> dict[str, tuple[Path, RunRecord]]:
         if record is not None and record.status == "FINISHED" and lora_of(folder, record) is not None:
             found.setdefault(record.identity, (folder, record))
     return found
+
+
+def reused(job: Job, folder: Path, record: RunRecord) -> Outcome:
+    """Return the outcome of a run that was trained before."""
+    return Outcome(
+        run=job.run,
+        status="FINISHED",
+        folder=folder,
+        metrics=record.metrics,
+        lora=lora_of(folder, record),
+        steps=record.steps,
+        seconds=record.seconds,
+        reused=True,
+    )

@@ -34,7 +34,13 @@ class Beside:
     tell: Callable[[str], None]
     began: float = field(default_factory=time.time)
     ended: dict[int, RunResult | Failure] = field(default_factory=dict)
+    tell_end: Callable[[int, RunResult | Failure], None] = lambda key, result: None
     _told: bool = False
+
+    def _end(self, member: Member, result: RunResult | Failure) -> None:
+        """Take down what has become of a member, and tell it at once: the others may need hours."""
+        self.ended[member.key] = result
+        self.tell_end(member.key, result)
 
     def due(self, member: Member, step: int, epoch: int) -> bool:
         """Whether files or pictures are due."""
@@ -50,7 +56,7 @@ class Beside:
         unfinished.forget(member)
         member.record(RunEnded(status="FINISHED"))
         seconds = time.time() - self.began
-        self.ended[member.key] = RunResult(lora, dict(member.journal.latest), member.plan.total_steps, seconds)
+        self._end(member, RunResult(lora, dict(member.journal.latest), member.plan.total_steps, seconds))
 
     def failed(self, member: Member, failure: Failure) -> None:
         """Tell how a member ended, and what there is to go on from."""
@@ -64,7 +70,7 @@ class Beside:
             remedy += "; the same command then goes on from the last state"
         said = Failure(failure.what, remedy)
         member.record(RunEnded(status="FAILED", message=str(said)))
-        self.ended[member.key] = said
+        self._end(member, said)
         if len(self.keeper.decides) > 1:
             self.tell(f"{member.folder.name} leaves the pack: {said}")
 

@@ -14,11 +14,12 @@ from torch import nn
 
 from lora_lab.config import TrainConfig, effective_alpha, effective_conv_alpha, plan_steps
 from lora_lab.config.buckets import bucket_options
+from lora_lab.config.packs import SHARED_BY_A_PACK
 from lora_lab.failure import Failure
 from lora_lab.tracking.events import Record
 from lora_lab.train import lora_file, optimizer, schedule
 from lora_lab.train.convolutions import convolution_layers
-from lora_lab.train.data import batches, folder, latent_cache, pixels, tags
+from lora_lab.train.data import batches, folder, latent_cache, tags
 from lora_lab.train.data.batches import PackDataset, ValidationDataset
 from lora_lab.train.data.epochs import Arranged, arrange
 from lora_lab.train.data.folder import Picture
@@ -122,11 +123,7 @@ def make_data(
     report("encoding pictures")
     store = latent_cache.default_folder() if first.cache_latents_to_disk else None
     mirrored = any(option.augment.flip for option in options)
-    latents = None
-    if first.cache_latents:
-        latents = fill_latents(dataset.training, mirrored, store, session)
-    else:
-        pixels.check(picture.path for picture in dataset.training.pictures)  # not in the middle of the run
+    latents = fill_latents(dataset.training, mirrored, store, session) if first.cache_latents else None
     held_out = None
     if dataset.validation:
         known = fill_latents(dataset.validation, False, store, session)
@@ -147,18 +144,6 @@ def fill_latents(
     items = latent_cache.items_of(data.pictures, data.placements, mirrored)
     options = latent_cache.CacheOptions(vae_hash=session.base.vae_hash, folder=store)
     return latent_cache.fill(items, options, lambda pixels: encode_pixels(session.base, pixels)).latents
-
-
-SHARED_BY_A_PACK = (
-    *("base_model", "vae", "v2", "v_parameterization", "zero_terminal_snr"),
-    *("mixed_precision", "xformers", "gradient_checkpointing"),
-    *("img_folder", "reg_img_folder", "caption_extension", "validation_split", "validation_seed"),
-    *("train_resolution", "buckets", "min_bucket_resolution", "max_bucket_resolution"),
-    *("bucket_reso_steps", "bucket_no_upscale", "cache_latents", "cache_latents_to_disk"),
-    *("batch_size", "gradient_acc_steps", "max_clip_token_length"),
-    *("num_workers", "persistent_workers"),
-)
-"""What the adapters of a pack have in common: the base, the pictures, the shape of the batches."""
 
 
 def check_pack(configs: Sequence[TrainConfig]) -> None:

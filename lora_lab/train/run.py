@@ -31,12 +31,16 @@ from lora_lab.train.step import Member, Session
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One adapter of a pack: its config (paths absolute), the folder for its files, and who hears its events."""
+    """One adapter of a pack: its config (paths absolute), the folder for its files, and who hears its events.
+
+    `ended` is told how the run ended as soon as it has, while others of the pack may go on.
+    """
 
     config: TrainConfig
     folder: Path
     record: Record
     name: str = ""
+    ended: Callable[[RunResult | Failure], None] = lambda result: None
 
 
 def train_run(
@@ -120,7 +124,10 @@ def _train(runs: Sequence[Run], ended: dict[int, RunResult | Failure], progress:
                 write_tag_report(member.folder, member.config, dataset.training.pictures)
         with stop.listening(tell) as asked:
             saver = Saver(session, dataset.facts, keeper.started_at)
-            train_pack(session, members, data, Beside(saver, keeper, asked, tell, ended=ended), progress)
+            beside = Beside(
+                saver, keeper, asked, tell, ended=ended, tell_end=lambda key, result: runs[key].ended(result)
+            )
+            train_pack(session, members, data, beside, progress)
     finally:
         pack.detach()
         with contextlib.suppress(Exception):

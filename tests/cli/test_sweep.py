@@ -11,12 +11,11 @@ from click.testing import CliRunner
 
 from lora_lab.cli import live
 from lora_lab.cli.sweep import SweepOptions, command, run_sweep
-from lora_lab.config import TrainConfig, check
+from lora_lab.config import check
 from lora_lab.failure import Failure
 from lora_lab.lint import Disk, Finding
 from lora_lab.sweep import judge
-from lora_lab.sweep.execute import Progress
-from lora_lab.tracking.events import Record
+from lora_lab.sweep.roles import Progress, RunProgress, RunToTrain, TrainResult
 
 GRID = """\
 name: ranks
@@ -48,15 +47,19 @@ class Result:
     seconds: float = 1.0
 
 
-def train(config: TrainConfig, *, folder: Path, record: Record, progress: Callable[[Progress], None]) -> Result:
+def train(runs: Sequence[RunToTrain], progress: Callable[[Progress], None]) -> Sequence[TrainResult | Failure]:
     """Pretend to train: small ranks and low rates are best, rank 64 breaks, rank 128 is interrupted."""
-    progress(Step(1, 5, 0.5))
-    if config.net_dim == 64:
-        raise RuntimeError("out of memory")
-    if config.net_dim == 128:
-        raise KeyboardInterrupt
-    (folder / "l.safetensors").write_bytes(b"lora")
-    return Result(folder / "l.safetensors", {"loss": 0.5, "val_loss": config.net_dim * (config.unet_lr or 1)})
+    results = []
+    for run in runs:
+        progress(Step(1, 5, 0.5))
+        if run.config.net_dim == 64:
+            raise RuntimeError("out of memory")
+        if run.config.net_dim == 128:
+            raise KeyboardInterrupt
+        (run.folder / "l.safetensors").write_bytes(b"lora")
+        metrics = {"loss": 0.5, "val_loss": run.config.net_dim * (run.config.unet_lr or 1)}
+        results.append(Result(run.folder / "l.safetensors", metrics))
+    return results
 
 
 @pytest.fixture
@@ -166,7 +169,7 @@ def test_where_the_runs_go(project: Path) -> None:
     (project / "base.json").write_text(json.dumps(base))
     run_sweep(project / "grid.yaml", QUIET)
     assert (project / "many" / "run1" / "run.json").is_file()
-    assert sorted(path.name for path in (project / "out" / "ranks").iterdir() if path.is_dir()) == [
+    assert sorted(path.name for path in (project / "out" / "ranks").glob("run*")) == [
         "run1",
         "run2",
         "run3",
@@ -217,14 +220,14 @@ def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monk
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     lines = live.make_watch(2)
     assert type(lines) is live.Lines
-    from lora_lab.sweep.execute import Job
     from lora_lab.sweep.plan import PlannedRun
+    from lora_lab.sweep.roles import Job
 
     job = Job(PlannedRun(0, "net_dim=8", {}, {}), check({}).config, "id")
     lines.started(job, Path("/r/run1"))
     for step in range(1, 31):
         clock[0] += 1
-        lines.progressed(job, Step(step, 60, 0.25))
+        lines.progressed(job, RunProgress(step, 60, 0.25))
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "[1/2] net_dim=8: training into /r/run1"
     assert told[1] == "[1/2] net_dim=8: step 10 of 60, loss 0.2500, the sweep needs about 1 min 50 s more"
@@ -233,14 +236,14 @@ def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monk
 
 def test_the_bars_show_the_same_words(capsys: pytest.CaptureFixture[str]) -> None:
     """On a terminal the lines stand above the bars; drawing them does not fail."""
-    from lora_lab.sweep.execute import Job, Outcome
     from lora_lab.sweep.plan import PlannedRun
+    from lora_lab.sweep.roles import Job, Outcome
 
     run = PlannedRun(0, "net_dim=[8]", {}, {})
     bars = live.Bars(1)
     try:
         bars.started(Job(run, check({}).config, "id"), Path("/r/run1"))
-        bars.progressed(Job(run, check({}).config, "id"), Step(1, 2, 0.5))
+        bars.progressed(Job(run, check({}).config, "id"), RunProgress(1, 2, 0.5))
         bars.ended(Outcome(run=run, status="FAILED", folder=Path("/r/run1"), reason="[bold] no", seconds=1))
         bars.warn("[x]")
     finally:

@@ -1,7 +1,7 @@
 """Runs in turn: none ends the others, none is trained twice, each leaves its notes."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,9 +9,10 @@ import pytest
 
 from lora_lab.config import TrainConfig, check
 from lora_lab.failure import Failure
-from lora_lab.sweep.execute import Executed, Job, Outcome, Progress, Surroundings, execute
+from lora_lab.sweep.execute import Executed, execute_here
 from lora_lab.sweep.plan import PlannedRun
-from lora_lab.tracking.events import Artifact, Event, Metrics, Record, RunEnded, RunStarted
+from lora_lab.sweep.roles import Job, Outcome, Progress, RunProgress, RunToTrain, Surroundings, TrainResult
+from lora_lab.tracking.events import Artifact, Event, Metrics, RunEnded, RunStarted
 
 BASE = {"base_model": "/m", "img_folder": "/d", "output_folder": "/o", "multi_run_folder": "/elsewhere"}
 
@@ -48,9 +49,14 @@ class Scene:
     seen: list[str] = field(default_factory=list)
 
     def train(
-        self, config: TrainConfig, *, folder: Path, record: Record, progress: Callable[[Progress], None]
-    ) -> Result:
+        self, runs: Sequence[RunToTrain], progress: Callable[[Progress], None]
+    ) -> Sequence[TrainResult | Failure]:
         """Train nothing, but leave a file."""
+        return [self.train_one(run, progress) for run in runs]
+
+    def train_one(self, run: RunToTrain, progress: Callable[[Progress], None]) -> Result:
+        """Train nothing, but leave a file."""
+        config, folder, record = run.config, run.folder, run.record
         self.trained.append(config)
         record(RunStarted(name="last", params={"net_dim": "?", "derived.scale": "2"}, tags={"device": "cpu"}))
         progress(Step(1, 3, 0.5))
@@ -69,9 +75,13 @@ class Scene:
         """Note a start."""
         self.seen.append(f"start {job.run.name} {folder.name}")
 
-    def progressed(self, job: Job, progress: Progress) -> None:
+    def progressed(self, job: Job, progress: RunProgress) -> None:
         """Note a step."""
         self.seen.append(f"step {progress.step}")
+
+    def warn(self, line: str) -> None:
+        """Note a warning."""
+        self.seen.append(f"warning {line}")
 
     def ended(self, outcome: Outcome) -> None:
         """Note an end."""
@@ -80,7 +90,7 @@ class Scene:
     def run(self, folder: Path, *ranks: int) -> Executed:
         """Execute a sweep over ranks."""
         jobs = [job_of(index, rank) for index, rank in enumerate(ranks)]
-        return execute(jobs, "sweep", folder, Surroundings(self.train, self.open, self))
+        return execute_here(jobs, "sweep", folder, Surroundings(self.train, self.open, self))
 
 
 @dataclass

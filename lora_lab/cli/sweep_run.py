@@ -1,0 +1,229 @@
+"""Training the runs of a plan: who trains them, who watches, what is shown at the end."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lora_lab.failure import Failure
+
+if TYPE_CHECKING:
+    from lora_lab.cli.live import Lines
+    from lora_lab.cli.sweep import SweepOptions
+    from lora_lab.sweep.execute import Executed
+    from lora_lab.sweep.grid import Grid
+    from lora_lab.sweep.judge import JudgedPlan
+    from lora_lab.sweep.plan import Plan
+    from lora_lab.sweep.roles import Executor, Job, Outcome, Recording, Watch
+    from lora_lab.tracking.recorder import Tracker
+    from lora_lab.tracking.target import Target
+
+    MakeExecutor = Callable[[Callable[[Path], Recording], Watch], Executor]
+
+TABLE = "table.txt"
+
+
+def train_all(judged: "JudgedPlan", grid: "Grid", grid_path: Path, options: "SweepOptions") -> int:
+    """Train the runs of a plan that may be trained; return the exit code."""
+    from lora_lab.cli.live import make_watch
+    from lora_lab.tracking.recorder import Tracker
+    from lora_lab.tracking.target import choose_target
+
+    target = choose_target(options.tracking_uri) if options.tracking else None
+    folder = sweep_folder(judged, grid)
+    jobs = _jobs(judged, grid)
+    executor = _executor(judged.plan.name, folder, options)
+    watch = make_watch(len(jobs))
+    watch.metric = judged.plan.metric.name
+    tracker = Tracker(target, judged.plan.name, watch.warn)
+    try:
+        done = _recorded(jobs, _Sweep(judged.plan, grid, grid_path, folder, executor, options), tracker, watch)
+    finally:
+        watch.close()
+        tracker.close()
+    show_outcomes(done.outcomes, judged.plan, folder)
+    if target is not None:
+        _show_target(judged.plan.name, target, options.tracking_uri)
+    if done.interrupted or done.out_of_time:
+        left = len(jobs) - sum(outcome.status == "FINISHED" for outcome in done.outcomes)
+        why = f"max_hours {grid.max_hours:g} is over" if done.out_of_time else "interrupted"
+        click.echo(f"{why}: {left} runs are not finished; the same command goes on with them", err=True)
+        return 130
+    return 0 if all(outcome.status == "FINISHED" for outcome in done.outcomes) else 1
+
+
+def _executor(name: str, folder: Path, options: "SweepOptions") -> "MakeExecutor":
+    """Return what makes the executor, given who watches and records. Raises `Failure` without a trainer."""
+    from lora_lab.cli import work
+    from lora_lab.cli.train import demand_trainer
+    from lora_lab.sweep.in_process import InProcess
+    from lora_lab.sweep.processes import Processes
+    from lora_lab.sweep.roles import Surroundings
+
+    train = options.train
+    if train is not None:
+        return lambda record, watch: InProcess(name, folder, Surroundings(train, record, watch))
+    demand_trainer()
+    slots = gpu_slots(options.jobs)
+    click.echo(f"starting the trainer{f' {len(slots)} times' if len(slots) > 1 else ''} ...")
+    return lambda record, watch: Processes(work.order(name, folder), folder, slots)
+
+
+def gpu_slots(jobs: int | None) -> list[dict[str, str]]:
+    """Return what each worker's environment says: a GPU of its own, turn about where there are more workers."""
+    from lora_lab.lint.machine import Machine
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(gpu) for gpu in range(len(Machine().gpus or ()))]
+    count = jobs or max(len(names), 1)
+    threads = {} if names or count == 1 else {"OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // count, 1))}
+    return [{"CUDA_VISIBLE_DEVICES": names[slot % len(names)]} if names else dict(threads) for slot in range(count)]
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """A sweep on its way."""
+
+    plan: "Plan"
+    grid: "Grid"
+    grid_path: Path
+    folder: Path
+    executor: "MakeExecutor"
+    options: "SweepOptions"
+
+
+def _recorded(jobs: Sequence["Job"], sweep: _Sweep, tracker: "Tracker", watch: "Lines") -> "Executed":
+    """Train the jobs, with the sweep itself as the parent run of all of them."""
+    from lora_lab.cli.table import outcome_table
+    from lora_lab.sweep.execute import Limits, execute
+    from lora_lab.tracking.events import Artifact, RunEnded, RunStarted
+    from lora_lab.tracking.view import join_axes
+    from lora_lab.whole_files import write_whole
+
+    plan = sweep.plan
+    parent = tracker.recorder(sweep.folder)
+    tags = {
+        "lora_lab.run": "sweep",
+        "lora_lab.sweep": plan.name,
+        "lora_lab.axes": join_axes(plan.axes),
+        "lora_lab.metric": plan.metric.name,
+        "lora_lab.goal": plan.metric.goal,
+        "lora_lab.run_folder": str(sweep.folder),
+    }
+    try:
+        parent(RunStarted(name=plan.name, params={}, tags=tags, note=f"{len(plan.runs)} runs, being trained"))
+        if sweep.grid_path.is_file():
+            parent(Artifact(path=sweep.grid_path.absolute()))
+        hours = sweep.grid.max_hours
+        limits = Limits(sweep.options.pack, hours * 3600 if hours else None)
+        seen = _CatchingUp(watch, tracker)
+        with _terminated_is_interrupted():
+            executor = sweep.executor(lambda folder: tracker.recorder(folder, sweep.folder), seen)
+            done = execute(jobs, sweep.folder, executor, seen, limits)
+        table = outcome_table(done.outcomes, plan.metric, plan.axes)
+        write_whole(sweep.folder / TABLE, table + "\n")
+        parent(Artifact(path=sweep.folder / TABLE))
+        parent(RunStarted(name=plan.name, params={}, tags=tags, note=f"```\n{table}\n```"))
+        failed = any(outcome.status == "FAILED" for outcome in done.outcomes)
+        ended = done.interrupted or done.out_of_time
+        parent(RunEnded(status="KILLED" if ended else "FAILED" if failed else "FINISHED"))
+    finally:
+        parent.close()
+    return done
+
+
+@contextmanager
+def _terminated_is_interrupted() -> Iterator[None]:
+    """Within, SIGTERM (a cluster's, a shutdown's) is heard like Ctrl-C."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _CatchingUp:
+    """A `Watch` that also lets the tracker read what the runs tell: workers only write it down."""
+
+    def __init__(self, watch: "Lines", tracker: "Tracker") -> None:
+        self.progressed = watch.progressed
+        self.warn = watch.warn
+        self._watch = watch
+        self._tracker = tracker
+
+    def started(self, job: "Job", folder: Path) -> None:
+        self._tracker.catch_up(folder)
+        self._watch.started(job, folder)
+
+    def ended(self, outcome: "Outcome") -> None:
+        if outcome.reused:
+            self._tracker.catch_up(outcome.folder)
+        self._watch.ended(outcome)
+
+
+def sweep_folder(judged: "JudgedPlan", grid: "Grid") -> Path:
+    """Return where the runs go: `multi_run_folder`, else the output folder and the sweep's name."""
+    from lora_lab.config import resolve_path
+
+    config = judged.configs[0]
+    if config.multi_run_folder:
+        return resolve_path(config.multi_run_folder, grid.folder)
+    return resolve_path(config.output_folder, grid.folder) / judged.plan.name
+
+
+def _jobs(judged: "JudgedPlan", grid: "Grid") -> list["Job"]:
+    """Return the runs with their identities; raises `Failure` where what they are trained on cannot be read."""
+    from lora_lab.config import with_absolute_paths
+    from lora_lab.sweep.identity import Digests, identity
+    from lora_lab.sweep.roles import Job
+
+    digests = Digests(grid.folder)
+    try:
+        return [
+            Job(run, config, identity(config, digests.of(config)), findings)
+            for run, findings, config in zip(
+                judged.plan.runs,
+                judged.findings,
+                (with_absolute_paths(config, grid.folder) for config in judged.configs),
+                strict=True,
+            )
+        ]
+    except OSError as error:
+        raise Failure(f"cannot read {error.filename}: {error.strerror}", "mend its rights, or name another") from error
+
+
+def show_outcomes(outcomes: Sequence["Outcome"], plan: "Plan", folder: Path) -> None:
+    """Print the table of the runs and the best of them."""
+    from lora_lab.cli.table import best_of, outcome_table
+
+    if not outcomes:
+        return
+    click.echo(f"\n{outcome_table(outcomes, plan.metric, plan.axes)}\n")
+    for outcome in outcomes:
+        if outcome.status == "FAILED":
+            click.echo(f"{outcome.folder.name} failed: {outcome.reason}", err=True)
+    best = best_of(outcomes, plan.metric)
+    if best is not None:
+        value = best.metrics[plan.metric.name]
+        click.echo(f"best: {best.run.name} ({plan.metric.name} {value:.5g})\n      {best.lora}")
+    click.echo(f"runs: {folder}")
+
+
+def _show_target(name: str, target: "Target", tracking_uri: str | None) -> None:
+    """Print how to look at the runs in MLflow."""
+    option = f" --tracking-uri {target.shown}" if tracking_uri else ""
+    quoted = f'"{name}"' if " " in name else name
+    click.echo(f"look: lora-lab ui {quoted}{option}")

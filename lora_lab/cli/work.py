@@ -1,0 +1,82 @@
+"""A worker of a sweep: `python -m lora_lab.cli.work`. Tasks come in on the standard input, messages go out.
+
+It is started by the sweep, on this machine; nobody else needs it.
+"""
+
+import _thread
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from lora_lab.cli.train import built_in_trainer
+from lora_lab.failure import Failure
+from lora_lab.sweep.roles import Message, Warned
+from lora_lab.sweep.wire import message_line, read_task
+from lora_lab.sweep.worker import Worker
+from lora_lab.tracking.recorder import Tracker
+
+
+def main() -> int:
+    """Train the tasks of the standard input; the argument is what `order` returned."""
+    given = json.loads(sys.argv[1])
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print must not get among the messages
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    lock = threading.Lock()
+
+    def tell(message: Message) -> None:
+        with lock:
+            out.write(message_line(message))
+            out.flush()
+
+    tracker = Tracker(None, given["name"], lambda line: tell(Warned(line)))
+    folder = Path(given["folder"])
+    tasks = _tasks()
+    try:
+        worker = None
+        for line in tasks:
+            worker = worker or Worker(
+                given["name"], folder, built_in_trainer(), lambda run: tracker.recorder(run, folder), tell
+            )
+            worker.work(read_task(line))
+    except Failure as failure:
+        print(f"error: {failure}", file=sys.stderr)  # noqa: T201 -- the worker's log
+        return 2
+    except (KeyboardInterrupt, BrokenPipeError):
+        return 130
+    return 0
+
+
+def order(name: str, folder: Path) -> list[str]:
+    """Return the command line of a worker for the sweep `name` below `folder`."""
+    return [sys.executable, "-m", "lora_lab.cli.work", json.dumps({"name": name, "folder": str(folder.absolute())})]
+
+
+def _tasks() -> Iterator[str]:
+    """Yield the lines of the standard input. Where it ends while one is being trained, that training is stopped."""
+    lines: queue.Queue[str | None] = queue.Queue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            lines.put(line)
+        lines.put(None)
+        _thread.interrupt_main(signal.SIGTERM)  # the sweep has gone: keep the states, and go too
+
+    threading.Thread(target=read, daemon=True, name="tasks").start()
+    while (line := lines.get()) is not None:
+        yield line
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt("the sweep has ended")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

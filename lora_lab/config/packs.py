@@ -1,0 +1,21 @@
+"""Which runs can be trained as one pack: several adapters on one base, in one process."""
+
+from typing import Final
+
+from lora_lab.config.train_config import TrainConfig
+
+SHARED_BY_A_PACK: Final = (
+    *("base_model", "vae", "v2", "v_parameterization", "zero_terminal_snr"),
+    *("mixed_precision", "xformers", "gradient_checkpointing"),
+    *("img_folder", "reg_img_folder", "caption_extension", "validation_split", "validation_seed"),
+    *("train_resolution", "buckets", "min_bucket_resolution", "max_bucket_resolution"),
+    *("bucket_reso_steps", "bucket_no_upscale", "cache_latents", "cache_latents_to_disk"),
+    *("batch_size", "gradient_acc_steps", "max_clip_token_length"),
+    *("num_workers", "persistent_workers"),
+)
+"""What the adapters of a pack have in common: the base, the pictures, the shape of the batches."""
+
+
+def may_share_a_pack(one: TrainConfig, other: TrainConfig) -> bool:
+    """Return whether two runs can be trained as one pack."""
+    return all(getattr(one, key) == getattr(other, key) for key in SHARED_BY_A_PACK)

@@ -1,0 +1,63 @@
+"""A worker process with a trainer that does as each rank is told; started by test_processes."""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lora_lab.cli import work
+from lora_lab.failure import Failure
+from lora_lab.sweep.roles import Progress, RunProgress, RunToTrain, TrainResult
+from lora_lab.tracking.events import Metrics
+
+
+@dataclass(frozen=True)
+class Result:
+    """A training's result."""
+
+    lora: Path
+    metrics: dict[str, float] = field(default_factory=lambda: {"val_loss": 0.5})
+    steps: int = 3
+    seconds: float = 0.1
+
+
+def train(runs: Sequence[RunToTrain], progress: Callable[[Progress], None]) -> Sequence[TrainResult | Failure]:
+    """Rank 60 dies always, 61 the first time, 62 runs out of memory in company, 63 waits to be stopped."""
+    print("a library prints this")  # noqa: T201
+    return [one(run, len(runs), progress) for run in runs]
+
+
+def one(run: RunToTrain, together: int, progress: Callable[[Progress], None]) -> TrainResult | Failure:
+    """Train one run."""
+    run.record(Metrics(step=1, values={"loss": 0.5, "val_loss": 0.75}, time_ms=1))
+    progress(RunProgress(1, 3, 0.5, notice=True))
+    rank = run.config.net_dim
+    tried = run.folder / "tried"
+    if rank == 60 or (rank == 61 and not tried.exists()):
+        tried.touch()
+        print("cannot go on", file=sys.stderr, flush=True)  # noqa: T201
+        os._exit(7) if rank == 60 else os.kill(os.getpid(), signal.SIGKILL)
+    if rank == 62 and together > 1:
+        raise MemoryError
+    if rank == 63:
+        time.sleep(60)
+    (run.folder / "lora.safetensors").write_text(f"{os.getpid()} {os.environ.get('SLOT')} {together}")
+    result = Result(run.folder / "lora.safetensors")
+    run.ended(result)
+    return result
+
+
+def main() -> Any:
+    """Work with this trainer."""
+    work.built_in_trainer = lambda: train
+    json.loads(sys.argv[1])
+    return work.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
