@@ -78,12 +78,12 @@ def test_the_name_of_a_data_sets_folder_says_no_repeats(lay_out: LayOut) -> None
     assert set(of_toml(folder, subset("x/0_cat", "num_repeats = 0"))) == {"LL106"}
 
 
-@pytest.mark.parametrize("path", ["$DATA/cats", "/path/to/images", "{folder}"])
+@pytest.mark.parametrize("path", ["$DATA/cats", "", "{folder}"])
 def test_a_folder_that_only_the_run_knows(path: str, lay_out: LayOut) -> None:
     """Where one folder is a variable, nothing is said about any."""
     text = subset(path) + '[[datasets.subsets]]\nimage_dir = "gone"\n'
     codes = of_toml(lay_out(""), text)
-    assert codes == {} or path.startswith("/path")
+    assert codes == {}
 
 
 def test_caption_extension_left_out(lay_out: LayOut) -> None:

@@ -62,7 +62,9 @@ def _image_dirs(by_subset: Mapping[Place, dict[str, Item]]) -> list[ImageDir]:
     for place, subset in by_subset.items():
         item = subset.get("image_dir")
         repeats = subset["num_repeats"].value if "num_repeats" in subset else 1
-        if item is None or not isinstance(item.value, str) or is_variable(item.value) or is_placeholder(item.value):
+        if item is None or not isinstance(item.value, str) or not item.value.strip():
+            return []
+        if is_variable(item.value) or is_placeholder(item.value):
             return []
         if not isinstance(repeats, int) or isinstance(repeats, bool):
             return []
