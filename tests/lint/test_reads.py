@@ -63,7 +63,7 @@ def test_declared_reads_are_complete(tmp_path: Path) -> None:
         document = Document(None, "", {key: Entry(key, one, NOWHERE, NOWHERE) for key, one in values.items()})
         view = View(checked.config, values, given, checked.problems, document, disk, None)
         for rule in RULES:
-            if rule.sees not in ("config", "disk") or not can_run(rule, unusable_keys(checked), view):
+            if not rule.reads or rule.sees not in ("config", "disk") or not can_run(rule, unusable_keys(checked), view):
                 continue
             recorder = Recorder(view, PARAMETERS, [PROBLEMS])
             list(findings_of(rule, recorder.view))
