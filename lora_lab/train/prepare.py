@@ -1,5 +1,6 @@
 """From a config to what the loop needs: data set, latents, base, adapters."""
 
+import importlib
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -226,7 +227,7 @@ def prepare_models(session: Session, config: TrainConfig, warn: Callable[[str], 
     elif unet.is_gradient_checkpointing:
         unet.disable_gradient_checkpointing()
         _newer(text_encoder, "activation_checkpointing_disable", "gradient_checkpointing_disable")()
-    _choose_attention(unet, config.xformers, warn)
+    _choose_attention(session, config, warn)
 
 
 def _newer(model: Any, name: str, former: str) -> Callable[..., None]:
@@ -234,16 +235,33 @@ def _newer(model: Any, name: str, former: str) -> Callable[..., None]:
     return getattr(model, name, None) or getattr(model, former)
 
 
-def _choose_attention(unet: Any, xformers: bool, warn: Callable[[str], None]) -> None:
+def _choose_attention(session: Session, config: TrainConfig, warn: Callable[[str], None]) -> None:
     """Switch xformers' kernels on or, where an earlier run of the process had them on, off."""
+    unet: Any = session.base.unet
     in_use = any("XFormers" in type(processor).__name__ for processor in unet.attn_processors.values())
-    if xformers and not in_use:
+    if config.xformers and not in_use:
         try:
+            _try_xformers(session.device, PRECISIONS[config.mixed_precision])
             unet.enable_xformers_memory_efficient_attention()
-        except (ValueError, ModuleNotFoundError, NotImplementedError, RuntimeError):
+        except (ValueError, ImportError, NotImplementedError, RuntimeError, AttributeError):
             warn("xformers does not run on this machine; PyTorch's own attention is used, which gives the same result")
-    elif in_use and not xformers:
+    elif in_use and not config.xformers:
         unet.disable_xformers_memory_efficient_attention()
+
+
+PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+HEAD_WIDTHS = (40, 80, 160)  # of SD 1.x; the widest is what kernels lack first
+
+
+def _try_xformers(device: torch.device, dtype: torch.dtype) -> None:
+    """Run xformers' attention forwards and backwards: it says that it is there where its kernels are not.
+
+    Raises ImportError, NotImplementedError or RuntimeError where it does not run.
+    """
+    attention: Any = importlib.import_module("xformers.ops").memory_efficient_attention
+    for width in HEAD_WIDTHS:
+        query = torch.zeros(1, 16, 2, width, device=device, dtype=dtype, requires_grad=True)
+        attention(query, query, query).sum().backward()
 
 
 def threads() -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from lora_lab.config import effective_alpha
+from lora_lab.config import effective_alpha, effective_conv_alpha
 from lora_lab.failure import Failure
 from lora_lab.train.optimizer import optimizer_name
 from lora_lab.train.step import Member
@@ -50,6 +50,7 @@ def _made_by(member: Member) -> dict[str, object]:
     return {
         "net_dim": config.net_dim,
         "alpha": effective_alpha(config),
+        "conv_alpha": effective_conv_alpha(config) if config.conv_dim else None,
         "optimizer_type": optimizer_name(config),
         "scheduler": config.scheduler,
     }
@@ -67,8 +68,8 @@ def load_state(path: Path, member: Member) -> int:
     if weights.keys() != own.keys():
         raise Failure(f"state {path} adapts other layers than this config", "continue with the parts it was saved with")
     for key, value in _made_by(member).items():
-        if state["made_by"][key] != value:
-            before = state["made_by"][key]
+        before = state["made_by"].get(key)
+        if before != value:
             raise Failure(
                 f"state {path} was made with {key} {before}, the config has {value}", f"set {key} to {before}"
             )

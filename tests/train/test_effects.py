@@ -1,5 +1,7 @@
 """What parameters do in training: seen in gradients, losses and weights, not in what is stored."""
 
+import sys
+import types
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from lora_lab.config import TrainConfig
 from lora_lab.failure import Failure
-from lora_lab.train import noising
+from lora_lab.train import noising, prepare
 from lora_lab.train.base_files.parts import Asked
 from lora_lab.train.families.sd1 import SD1
 from lora_lab.train.step import pack_losses, pack_step
@@ -281,6 +283,36 @@ def test_xformers_that_does_not_run(
         "xformers does not run on this machine; PyTorch's own attention is used, which gives the same result"
     ]
     assert same_tensors(plain.tensors, asked.tensors)
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_xformers_is_tried_backwards(
+    runs: bool, open_pack: Open, make_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels that work forwards only are not used: a step would end in an error. Those that work are switched on."""
+    from diffusers import UNet2DConditionModel
+
+    tried, switched, told = [], [], []
+
+    def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        tried.append((query.shape[-1], query.dtype))
+        if not runs:
+            query.register_hook(fail)
+        return query + key + value
+
+    def fail(gradient: torch.Tensor) -> None:
+        raise NotImplementedError("no operator found for memory_efficient_attention_backward")
+
+    ops = types.ModuleType("xformers.ops")
+    ops.memory_efficient_attention = attention  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "xformers", types.ModuleType("xformers"))
+    monkeypatch.setitem(sys.modules, "xformers.ops", ops)
+    switch = "enable_xformers_memory_efficient_attention"
+    monkeypatch.setattr(UNet2DConditionModel, switch, lambda self: switched.append(True))
+    opened = open_pack(make_config())
+    prepare.prepare_models(opened.session, make_config(xformers=True, mixed_precision="bf16"), told.append)
+    assert tried == [(width, torch.bfloat16) for width in ((40, 80, 160) if runs else (40,))]
+    assert (len(switched), len(told)) == ((1, 0) if runs else (0, 1))
 
 
 def test_save_precision(train: Callable[..., Any]) -> None:

@@ -143,6 +143,14 @@ def test_continued_with_another_conv_dim(train: Callable[..., Any]) -> None:
         train(conv_dim=3, lora_model_for_resume=str(before.result.lora))
 
 
+def test_state_of_another_strength(train: Callable[..., Any]) -> None:
+    """A state goes on at the convolutions' own strength only."""
+    run = train(max_steps=2, conv_dim=2, conv_alpha=1.0, save_every_n_steps=1, save_state=True)
+    state = next(path for path in run.folder.iterdir() if path.is_dir() and path.name.endswith("step00000001-state"))
+    with pytest.raises(Failure, match=r"made with conv_alpha 1\.0, the config has 2\.0"):
+        train(max_steps=2, conv_dim=2, conv_alpha=2.0, load_previous_save_state=str(state))
+
+
 def test_resumes_with_everything(train: Callable[..., Any], same_tensors: Any) -> None:
     """A run with convolutions, dropouts and LoRA+ goes on from a state bit for bit."""
     values: dict[str, object] = {
