@@ -37,9 +37,9 @@ import sys, time
 from pathlib import Path
 from lora_lab.document.yaml_text import read_yaml
 from lora_lab.lint import Disk
-from lora_lab.sweep.grid import read_grid
 from lora_lab.sweep.judge import judge
 from lora_lab.sweep.plan import make_plan, read_base
+from lora_lab.sweep.read_grid import read_grid
 start = time.perf_counter()
 grid = read_grid(read_yaml(Path(sys.argv[1]))).grid
 plan = make_plan(grid, read_base(grid))

@@ -20,12 +20,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from planting.bases import BASES, DATA_SETS, SDXL
 from planting.folders import OF_FOLDERS
+from planting.machines import OF_MACHINES
 from planting.mistakes import OF_TEXT
-from planting.plants import Plant
+from planting.plants import GOOD_CARD, FakeMachine, Plant
 from planting.writing import FORMS
 
 from lora_lab.document.dialects import read_config
 from lora_lab.lint import TARGETS, Disk, Finding, lint_document
+from lora_lab.lint.machine import Machine
 
 VERDICTS = Path(__file__).parents[1] / "tests" / "lint" / "verdicts.tsv"
 
@@ -61,7 +63,7 @@ def mistakes() -> list[Mistake]:
 
 def plants(number: int, seed: int) -> list[Plant]:
     """Return the plants of a mistake."""
-    makers = [of[number] for of in (OF_TEXT, OF_FOLDERS) if number in of]
+    makers = [of[number] for of in (OF_TEXT, OF_FOLDERS, OF_MACHINES) if number in of]
     return [plant for make in makers for plant in make(Random(seed * 100 + number))]
 
 
@@ -69,7 +71,8 @@ def findings(plant: Plant, folder: Path, target: str) -> tuple[Finding, ...]:
     """Write a plant below a folder and judge it."""
     path = plant.lay_out(folder)
     chosen = next(one for one in TARGETS if one == target)
-    return lint_document(read_config(path), Disk(folder) if plant.disk else None, chosen).findings
+    machine = Machine(plant.machine) if plant.machine else None
+    return lint_document(read_config(path), Disk(folder) if plant.disk else None, chosen, machine).findings
 
 
 def tried(mistake: Mistake, seed: int) -> Iterator[Tried]:
@@ -78,7 +81,8 @@ def tried(mistake: Mistake, seed: int) -> Iterator[Tried]:
         target = plant.judged_for()
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
             codes = frozenset(found.code for found in findings(plant, Path(one), target))
-            clean = Plant(plant.form, plant.base, files={} if plant.disk else None)
+            good = FakeMachine(GOOD_CARD) if plant.machine else None
+            clean = Plant(plant.form, plant.base, files={} if plant.disk else None, machine=good)
             before = frozenset(found.code for found in findings(clean, Path(other), target))
         yield Tried(plant, bool((codes - before) & mistake.codes), codes - before)
 
@@ -86,7 +90,12 @@ def tried(mistake: Mistake, seed: int) -> Iterator[Tried]:
 def clean_configs() -> list[Plant]:
     """Return configs in which nothing is wrong, in every form."""
     clips = {"max_grad_norm": 1.0}  # LoRA Easy Training Scripts drops a 0
-    found = [Plant(form, base, clips if form == "easy-toml" else {}, files={}) for form in FORMS for base in BASES]
+    good = FakeMachine(GOOD_CARD)
+    found = [
+        Plant(form, base, clips if form == "easy-toml" else {}, files={}, machine=good)
+        for form in FORMS
+        for base in BASES
+    ]
     found += [Plant(form, base) for form in ("gui", "sh", "ps1", "bat", "easy-toml") for base in SDXL]
     return found + [Plant("dataset", base) for base in DATA_SETS]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from lora_lab.lint.probes import Gpu, Probes
 from planting.bases import BASES, DATA_SETS, SDXL
 from planting.writing import FORMS
 
@@ -13,11 +14,49 @@ GONE: Final = object()
 """In the changes of a plant: the setting is not there."""
 
 
+PACKAGES: Final = {"torch": "2.10.0", "xformers": "0.0.34", "bitsandbytes": "0.49.0", "prodigyopt": "1.1.2"}
+
+
+class FakeMachine(Probes):
+    """A machine with one card, or none, and some packages."""
+
+    def __init__(self, card: Gpu | None, missing: tuple[str, ...] = ()) -> None:
+        self._cards = (card,) if card else ()
+        self._packages = {name: version for name, version in PACKAGES.items() if name not in missing}
+
+    def gpus(self) -> tuple[Gpu, ...] | None:
+        """Return the card."""
+        return self._cards
+
+    def installed(self, module: str) -> bool:
+        """Say whether a package is among those that are there; others are."""
+        return module in self._packages or module not in PACKAGES
+
+    def version(self, package: str) -> str | None:
+        """Return a package's version."""
+        return self._packages.get(package, "1.0" if package not in PACKAGES else None)
+
+    def free(self, folder: Path) -> int | None:
+        """Return plenty."""
+        return 10**12
+
+    def memory(self) -> int | None:
+        """Return 64 GiB."""
+        return 2**36
+
+    def cores(self) -> int | None:
+        """Return 16."""
+        return 16
+
+
+GOOD_CARD: Final = Gpu("NVIDIA GeForce RTX 4090", (8, 9), 24 * 2**30)
+
+
 class Plant(NamedTuple):
     """A clean config with a mistake: the form and base, what is set instead, what is done to the text, and to folders.
 
     `files` gives the content of files below the config's folder; None leaves out one of the usual ones. `target` is the
-    trainer that the file is judged for, where it is not the form's own.
+    trainer that the file is judged for, where it is not the form's own; `machine` the one that it is judged on.
     """
 
     form: str
@@ -27,6 +66,7 @@ class Plant(NamedTuple):
     files: Mapping[str, bytes | None] | None = None
     encoding: str = "utf-8"
     target: str = ""
+    machine: FakeMachine | None = None
 
     @property
     def disk(self) -> bool:

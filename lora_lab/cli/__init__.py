@@ -1,6 +1,7 @@
 """The command line. Each command lives in a file of its own and is imported only when it is called."""
 
 import importlib
+import os
 import sys
 
 import click
@@ -50,6 +51,16 @@ def group() -> None:
     """Lint, sweep, train and compare Stable Diffusion LoRA configs."""
 
 
+def _colour() -> bool | None:
+    """Say whether to colour what is printed: what NO_COLOR or FORCE_COLOR wants, else None, where it is a terminal.
+
+    https://no-color.org, https://force-color.org: set to anything but nothing (and for the latter 0).
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    return True if os.environ.get("FORCE_COLOR", "0") not in ("", "0") else None
+
+
 def main() -> None:
     """Run the command line; the only place that turns a `Failure` into text and an exit code.
 
@@ -57,17 +68,17 @@ def main() -> None:
     (143 by SIGTERM).
     """
     try:
-        code = group.main(standalone_mode=False)
+        code = group.main(standalone_mode=False, color=_colour())
     except Failure as failure:
-        click.secho(f"error: {failure.what}", fg="red", err=True)
+        click.secho(f"error: {failure.what}", fg="red", err=True, color=_colour())
         if failure.remedy:
             click.echo(f"  {failure.remedy}", err=True)
         code = 2
     except click.ClickException as error:
         error.show()
         code = 2
-    except click.Abort as abort:  # what click makes of a KeyboardInterrupt
-        stopped = abort.__cause__
+    except (click.Abort, KeyboardInterrupt) as ended:  # click makes the one of the other
+        stopped = ended.__cause__ if isinstance(ended, click.Abort) else ended
         click.echo(str(stopped or "") or "interrupted", err=True)
         code = stopped.exit_code if isinstance(stopped, Stopped) else 130
     except BrokenPipeError:

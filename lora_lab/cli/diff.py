@@ -1,6 +1,6 @@
 """`lora-lab diff`: what really differs between two configs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from unicodedata import east_asian_width
@@ -38,6 +38,8 @@ def command(first: Path, second: Path, form: str) -> None:
             lost = _lost(side)
             if lost:
                 click.echo(f"not compared, only in {path}: {', '.join(lost)}", err=True)
+            if side.stand_ins:
+                click.echo(f"not compared, not recorded in {path}: {', '.join(sorted(side.stand_ins))}", err=True)
     click.get_current_context().exit(1 if rows else 0)
 
 
@@ -98,7 +100,7 @@ def _as_json(first: Path, second: Path, sides: "tuple[Conversion, Conversion]", 
         {
             "path": str(path),
             "read_as": side.title,
-            "not_compared": _lost(side),
+            "not_compared": [*_lost(side), *sorted(side.stand_ins)],
             "decided_by_the_run": dict(side.unknown),
         }
         for path, side in zip((first, second), sides, strict=True)
@@ -118,23 +120,32 @@ def _rows(left: "Conversion", right: "Conversion") -> Iterator[Row]:
 
     meant = effective(left), effective(right)
     for key in PARAMETERS:
-        if meant[0][key] != meant[1][key]:
+        if meant[0][key] != meant[1][key] and key not in left.stand_ins | right.stand_ins:
             values = meant[0][key], meant[1][key]
             yield Row(key, values, (_shown(left, key, values[0]), _shown(right, key, values[1])))
 
 
 def _shown(side: "Conversion", key: str, value: object) -> str:
     """Return a value; in brackets where the file does not say it."""
+    from lora_lab.config import PARAMETERS
+
     if key in side.unknown:
         return f"(decided by the run: {side.unknown[key]})"
     written = side.values.get(key)
     if written is None:
-        return "(not set)" if value is None else f"({_text(value)})"
+        known = side.assumed.get(key, PARAMETERS[key].default)
+        if isinstance(known, str) and isinstance(value, str) and known.casefold() == value.casefold():
+            value = known  # as people write it
+        return "(not set)" if value in (None, "") else f"({_text(value)})"
     return _text(written)
 
 
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Mapping):
+        value = " ".join(f"{name}={one}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        value = ", ".join(map(str, value))
     text = " ".join(str(value).split())
     return text if len(text) <= 60 else text[:57] + "..."

@@ -156,7 +156,7 @@ def _judge(source: Source, session: Session) -> None:
 
     options = session.options
     try:
-        if source.found and not may_be_config(source):
+        if (source.found or (options.skip_others and source.path)) and not may_be_config(source):
             session.skipped += 1
             return
         if source.path:
@@ -174,7 +174,8 @@ def _judge(source: Source, session: Session) -> None:
             document = document if options.diff else done.document
         findings = _findings(document, source, settings, session)
     except Failure as failure:
-        session.failures.append(str(failure))
+        if str(failure) not in session.failures:  # settings that can't be used are so for every file
+            session.failures.append(str(failure))
         return
     session.judged.append(Judged(source.name, document.text, findings))
 

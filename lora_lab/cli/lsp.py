@@ -5,7 +5,9 @@ import click
 
 @click.command()
 @click.option("--stdio", is_flag=True, help="Speak over the standard input and output, as without the option.")
-def command(stdio: bool) -> None:
+@click.option("--no-disk", is_flag=True, help="Do not look for models, folders or captions when a file is saved.")
+@click.option("--no-machine", is_flag=True, help="Do not judge by what this machine can do: another one trains.")
+def command(stdio: bool, no_disk: bool, no_machine: bool) -> None:
     """Serve an editor: findings while you type, meanings on hover, fixes, completion.
 
     Editors start this by themselves; it speaks the Language Server Protocol over the standard input and output. The
@@ -17,9 +19,11 @@ def command(stdio: bool) -> None:
 
     logging.basicConfig(level=logging.ERROR)
     try:
+        from lora_lab.editor.judging import Look
         from lora_lab.editor.server import make_server
+        from lora_lab.lint.machine import Machine
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("pygls", "lsprotocol", "attrs", "cattrs"):
             raise
         raise Failure("the language server needs pygls", "pip install 'lora-lab[lsp]'") from None
-    make_server().start_io()
+    make_server(Look(not no_disk, None if no_machine else Machine())).start_io()

@@ -68,6 +68,10 @@ class Captions(Topic):
                     "1.0 leaves only the kept tags.",
                     "sd-scripts library/train_util.py process_caption",
                 ),
+                Pitfall(
+                    'What remains is put together again with ", ", whatever stood between the tags.',
+                    "sd-scripts library/train_util.py process_caption",
+                ),
             ),
             misread="Often explained as dropping captions; it drops single tags.",
             names=same("caption_tag_dropout_rate"),
@@ -136,6 +140,13 @@ class Captions(Topic):
             pitfalls=(
                 Pitfall(
                     "The counts ignore the repeats of the `N_name` folders.",
+                    "LoRA_Easy_Training_Scripts d14b240 get_occurrence_of_tags",
+                ),
+                Pitfall(
+                    (
+                        "LoRA_Easy_Training_Scripts read the captions in the system's encoding: on Windows UTF-8 "
+                        "captions broke the report."
+                    ),
                     "LoRA_Easy_Training_Scripts d14b240 get_occurrence_of_tags",
                 ),
             ),

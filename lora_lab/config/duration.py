@@ -91,6 +91,10 @@ class Duration(Topic):
                     "LoRA_Easy_Training_Scripts ignored it unless `gradient_checkpointing` was on.",
                     "LoRA_Easy_Training_Scripts d14b240 create_optional_args",
                 ),
+                Pitfall(
+                    "sd-scripts before March 2023 trained this many times more epochs than asked for.",
+                    "sd-scripts a167a592",
+                ),
             ),
             misread="Often explained as saving memory; memory stays the same, the effective batch grows.",
             names=same("gradient_accumulation_steps"),

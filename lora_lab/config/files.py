@@ -248,6 +248,10 @@ class Files(Topic):
                     "fp16 can round very small weights to zero, which a large alpha makes likelier.",
                     "kohya-ss/sd-webui-additional-networks #49",
                 ),
+                Pitfall(
+                    "float makes the file twice as large and no better to use.",
+                    "sd-scripts networks/lora.py save_weights",
+                ),
             ),
             misread="Often given as a number (16, 32); it is a word. `fp32` is written `float`.",
             names=same("save_precision"),
@@ -259,7 +263,13 @@ class Files(Topic):
             row=60,
             meaning="Leave the training settings out of the LoRA file's header; what loaders need stays.",
             typical="false: without them nobody, you included, can tell how the file was made.",
-            pitfalls=(Pitfall("`training_comment` is lost with it.", "sd-scripts train_network.py save_model"),),
+            pitfalls=(
+                Pitfall("`training_comment` is lost with it.", "sd-scripts train_network.py save_model"),
+                Pitfall(
+                    "sd-scripts of today still writes six keys of its own and modelspec.",
+                    "sd-scripts train_network.py save_model",
+                ),
+            ),
             misread="Often explained as hiding labels from the training; it changes the header of the file only.",
             names={"sd-scripts": "no_metadata", "kohya_gui": "no_metadata"},
         ),

@@ -161,7 +161,13 @@ class Machine(Topic):
             unit="processes",
             meaning="Processes that load pictures beside the training; 0 loads them in the training process.",
             typical="0 with cached latents, else 1–8 up to the number of cores; 0–2 on Windows.",
-            pitfalls=(Pitfall("Each one holds its own copy of the loader in memory.", "PyTorch torch.utils.data"),),
+            pitfalls=(
+                Pitfall("Each one holds its own copy of the loader in memory.", "PyTorch torch.utils.data"),
+                Pitfall(
+                    "On Windows each one is a new process that takes seconds to start.",
+                    "LoRA_Easy_Training_Scripts README; torch DataLoader",
+                ),
+            ),
             misread="Often explained as threads; they are processes.",
             names=same("max_data_loader_n_workers"),
         ),
@@ -174,6 +180,7 @@ class Machine(Topic):
             typical="true with short epochs and num_workers above 0.",
             pitfalls=(
                 Pitfall("Without workers (`num_workers` 0) there is nothing to keep.", "PyTorch torch.utils.data"),
+                Pitfall("The processes keep their memory between epochs.", "torch DataLoader"),
             ),
             names=same("persistent_data_loader_workers"),
         ),

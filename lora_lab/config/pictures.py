@@ -79,6 +79,10 @@ class Pictures(Topic):
                     "sd-scripts library/train_util.py adjust_min_max_bucket_reso_by_steps",
                 ),
                 Pitfall("`bucket_no_upscale` does not use it.", "sd-scripts library/train_util.py"),
+                Pitfall(
+                    "sd-scripts before December 2023 let the other side go below it, so old runs had more buckets.",
+                    "sd-scripts f8360a48",
+                ),
             ),
             misread="Often explained as making training faster; it limits the aspect ratio, not the cost.",
             names=same("min_bucket_reso"),
@@ -161,6 +165,10 @@ class Pictures(Topic):
                     "`color_aug` and `random_crop` change the pixels each time and can't work with it.",
                     "sd-scripts train_network.py",
                 ),
+                Pitfall(
+                    "A picture's latents are drawn from the VAE's distribution once, not anew in each step.",
+                    "sd-scripts library/train_util.py cache_batch_latents",
+                ),
             ),
             names=same("cache_latents"),
         ),
@@ -192,6 +200,10 @@ class Pictures(Topic):
             typical="false: exact colours (eyes, hair, a palette) are usually wanted.",
             pitfalls=(
                 Pitfall("It needs `cache_latents` off, so the VAE runs in every step.", "sd-scripts train_network.py"),
+                Pitfall(
+                    "It blurs what colours the LoRA learns: eyes, hair, clothes.",
+                    "sd-scripts library/train_util.py AugHelper",
+                ),
             ),
             names=same("color_aug"),
         ),
@@ -228,6 +240,13 @@ class Pictures(Topic):
                     "It needs `cache_latents` off; LoRA_Easy_Training_Scripts dropped it silently otherwise.",
                     "LoRA_Easy_Training_Scripts d14b240; sd-scripts train_network.py",
                 ),
+                Pitfall(
+                    (
+                        "With buckets only what overshoots the bucket is cropped elsewhere; sd-scripts without "
+                        "buckets crops the picture unresized."
+                    ),
+                    "sd-scripts library/train_util.py trim_and_resize_if_required",
+                ),
             ),
             names=same("random_crop"),
         ),
@@ -249,6 +268,10 @@ class Pictures(Topic):
                 Pitfall(
                     "sd-scripts trains without them, silently, when the folder is missing.",
                     "sd-scripts library/config_util.py",
+                ),
+                Pitfall(
+                    "More of them than training pictures are not used; fewer are repeated.",
+                    "sd-scripts library/train_util.py DreamBoothDataset",
                 ),
             ),
             misread=(

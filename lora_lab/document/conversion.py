@@ -15,7 +15,9 @@ from lora_lab.failure import Failure
 
 @dataclass(frozen=True)
 class Conversion:
-    """Values of our keys. `assumed` are values that the other program takes for what its file leaves out."""
+    """Values of our keys. `assumed` are values that the other program takes for what its file leaves out; `stand_ins`
+    are keys whose value only fills the place of what is not known.
+    """
 
     title: str
     folder: Path
@@ -25,6 +27,7 @@ class Conversion:
     unknown: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     ours: bool = True
+    stand_ins: frozenset[str] = frozenset()
 
     @property
     def all_values(self) -> dict[str, object]:
@@ -84,7 +87,14 @@ def _of_lora(path: Path) -> Conversion:
     notes += [f"{key} = {text} has no counterpart" for key, text in rebuilt.lost.items()]
     notes.append(f"never recorded: {NEVER_RECORDED}")
     values = {key: rebuilt.values[key] for key in PARAMETERS if key in rebuilt.values}
-    return Conversion("the metadata of a LoRA file", path.parent, values, notes=tuple(notes), ours=False)
+    return Conversion(
+        "the metadata of a LoRA file",
+        path.parent,
+        values,
+        notes=tuple(notes),
+        ours=False,
+        stand_ins=frozenset(rebuilt.guessed),
+    )
 
 
 def moved(conversion: Conversion, folder: Path) -> dict[str, object]:

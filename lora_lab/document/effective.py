@@ -1,7 +1,34 @@
 """What a config means once every default is resolved, in a form in which equal meanings are equal."""
 
-from lora_lab.config import PARAMETERS, arguments, check, resolve_path, sides
+from typing import Final
+
+from lora_lab.config import (
+    PARAMETERS,
+    TrainConfig,
+    arguments,
+    check,
+    effective_alpha,
+    effective_conv_alpha,
+    resolve_path,
+    sides,
+)
 from lora_lab.document.conversion import Conversion, is_relative
+
+_OFF_AT_ZERO: Final = (
+    "adaptive_noise_scale",
+    "ip_noise_gamma",
+    "lr_warmup_steps",
+    "min_snr_gamma",
+    "module_dropout",
+    "multires_noise_iterations",
+    "network_dropout",
+    "noise_offset",
+    "rank_dropout",
+    "scale_weight_norms",
+    "v_pred_like_loss",
+    "warmup_lr_ratio",
+)
+"""Keys whose 0 and null are the same to the trainer."""
 
 
 def effective(conversion: Conversion) -> dict[str, object]:
@@ -21,9 +48,18 @@ def effective(conversion: Conversion) -> dict[str, object]:
         meant["num_epochs"] = None  # the steps win
     if meant["lr_warmup_steps"] is not None:
         meant["warmup_lr_ratio"] = None
-    for key in ("lr_warmup_steps", "warmup_lr_ratio", "noise_offset"):
+    _strengths(checked.config, valid, meant)
+    for key in _OFF_AT_ZERO:
         meant[key] = meant[key] or None
     return meant
+
+
+def _strengths(config: TrainConfig, valid: set[str], meant: dict[str, object]) -> None:
+    """Put what stands for "as strong as the rank" as the number that it is; without convolutions theirs is none."""
+    if {"alpha", "net_dim"} <= valid:
+        meant["alpha"] = effective_alpha(config)
+    if {"alpha", "net_dim", "conv_dim", "conv_alpha"} <= valid:
+        meant["conv_alpha"] = effective_conv_alpha(config) if config.conv_dim else None
 
 
 def _canonical(key: str, value: object, conversion: Conversion) -> object:

@@ -1,12 +1,13 @@
 """What an editor offers to do about findings: their fixes, all safe fixes at once, and to ignore a rule."""
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from lora_lab.document import Document
 from lora_lab.document.edit import with_value
 from lora_lab.editor.positions import Replacement, difference
-from lora_lab.lint import Finding
+from lora_lab.lint import Finding, Fix
 from lora_lab.lint.fixing import Judge, applied_to, fixed
 from lora_lab.lint.suppression import KEY, can_be_ignored
 
@@ -29,7 +30,7 @@ def fixes(document: Document, findings: Iterable[Finding]) -> Iterator[Action]:
         if finding.fix is None or after is None:
             continue
         risk = "" if finding.fix.safe else " (changes the training)"
-        title = f"{_shortened(finding)}{risk}"
+        title = f"{_said(document, finding, finding.fix)}{risk}"
         yield Action(title, difference(document.text, after.text), finding, finding.fix.safe)
 
 
@@ -88,10 +89,27 @@ def _for_the_file(document: Document, finding: Finding) -> Action:
     return Action(f"Ignore {finding.code} in this file", difference(document.text, after), finding)
 
 
-def _shortened(finding: Finding) -> str:
-    """Return what a fix does, as its remedy says it."""
-    remedy = finding.remedy or finding.message
-    text = f"{finding.code}: {remedy}"
+def _said(document: Document, finding: Finding, fix: Fix) -> str:
+    """Return what a fix does, in the file's own names: "LL202: remove keep_tokens"."""
+    origin = document.origin
+
+    def name(key: str) -> str:
+        return (origin.spellings.get(key) or origin.names.get(key) or key) if origin else key
+
+    words = {
+        "set": "set {key} to {value}",
+        "remove": "remove {key}",
+        "rename": "rename {key} to {name}",
+        "deduplicate": "keep the last {key} only",
+        "respell": "write {key} as JSON",
+    }
+    parts = [
+        words[edit.action].format(
+            key=name(edit.key), value=json.dumps(edit.value, ensure_ascii=False), name=name(str(edit.value))
+        )
+        for edit in fix.edits
+    ]
+    text = f"{finding.code}: {', '.join(parts)}"
     return text if len(text) <= _LONGEST_TITLE else text[: _LONGEST_TITLE - 1] + "…"
 
 

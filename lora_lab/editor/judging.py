@@ -10,10 +10,19 @@ from lora_lab.document.dialects import decode_config
 from lora_lab.failure import Failure
 from lora_lab.lint import RULES, Disk, Finding, lint_document
 from lora_lab.lint.fixing import makeable
+from lora_lab.lint.machine import Machine
 from lora_lab.lint.settings import Settings, settings_for
 
-OF_TEXT = frozenset(rule.code for rule in RULES if rule.sees in ("config", "raw", "outcome"))
+OF_TEXT = frozenset(rule.code for rule in RULES if rule.sees not in ("disk", "machine"))
 """Rules that need nothing but the text."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What may be looked at beside the text when a file is opened or saved."""
+
+    disk: bool = True
+    machine: Machine | None = None
 
 
 @dataclass(frozen=True)
@@ -30,8 +39,8 @@ class Opened:
     of_disk: tuple[tuple[Finding, tuple[object, ...]], ...] = ()
 
 
-def opened(text: str, path: Path | None, before: Opened | None = None, *, look: bool = False) -> Opened:
-    """Judge a text. With `look` the disk is looked at; else what was seen there before still counts for what stayed.
+def opened(text: str, path: Path | None, before: Opened | None = None, look: Look | None = None) -> Opened:
+    """Judge a text. Without `look`, what was seen before on the disk and the machine still counts for what stayed.
 
     Offsets in the result are those of `text` without a byte-order mark, which editors take off.
     """
@@ -42,7 +51,8 @@ def opened(text: str, path: Path | None, before: Opened | None = None, *, look: 
         settings, failure = settings_for(document.folder), None
     except Failure as wrong:
         settings, failure = Settings(), wrong
-    result = lint_document(document, Disk(document.folder) if look else None)
+    disk = Disk(document.folder) if look and look.disk else None
+    result = lint_document(document, disk, settings.target, look.machine if look else None)
     found = [finding for finding in result.findings if finding.code in OF_TEXT]
     if look:
         of_disk = tuple((one, _values(document, one)) for one in result.findings if one.code not in OF_TEXT)
@@ -58,7 +68,7 @@ def judge_for(path: Path | None) -> Callable[[Document], Iterable[Finding]]:
     settings = _settings(path)
 
     def judge(document: Document) -> Iterable[Finding]:
-        return settings.wanted(lint_document(document, None).findings, path)
+        return settings.wanted(lint_document(document, None, settings.target).findings, path)
 
     return judge
 

@@ -15,7 +15,7 @@ from lora_lab.document import Document
 from lora_lab.editor import actions
 from lora_lab.editor.completion import Form, completions, form_of
 from lora_lab.editor.hover import hover, page
-from lora_lab.editor.judging import Opened, judge_for, opened
+from lora_lab.editor.judging import Look, Opened, judge_for, opened
 from lora_lab.editor.positions import Change, Place, Positions, Replacement, changed
 from lora_lab.lint import RULES, Finding
 
@@ -35,8 +35,9 @@ class Server(LanguageServer):
     The texts are kept here and not in pygls' workspace, which takes U+2028 and form feeds for ends of lines.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, look: Look) -> None:
         super().__init__("lora-lab", __version__, text_document_sync_kind=lsp.TextDocumentSyncKind.Incremental)
+        self.look = look
         self.open: dict[str, Opened] = {}
         self.languages: dict[str, str] = {}
 
@@ -46,9 +47,9 @@ class Server(LanguageServer):
         agreed = self.server_capabilities.position_encoding
         return str(getattr(agreed, "value", agreed) or "utf-16")
 
-    def judge(self, uri: str, text: str, version: int | None, *, look: bool) -> None:
+    def judge(self, uri: str, text: str, version: int | None, look: Look | None = None) -> None:
         """Judge a text and tell the editor what was found."""
-        self.open[uri] = now = opened(text, _path(uri), self.open.get(uri), look=look)
+        self.open[uri] = now = opened(text, _path(uri), self.open.get(uri), look)
         found = diagnostics(now, self.encoding)
         self.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(uri, list(found), version))
 
@@ -114,9 +115,9 @@ def _extent(document: Document, finding: Finding) -> tuple[int, int]:
     return start, end
 
 
-def make_server() -> Server:
-    """Return the server with all it can do; `start_io` runs it."""
-    server = Server()
+def make_server(look: Look) -> Server:
+    """Return the server with all it can do; `start_io` runs it. `look` says what opening and saving look at."""
+    server = Server(look)
     _keep_in_step(server)
     _answer(server)
     return server
@@ -129,7 +130,7 @@ def _keep_in_step(server: Server) -> None:
     def did_open(params: lsp.DidOpenTextDocumentParams) -> None:
         one = params.text_document
         server.languages[one.uri] = one.language_id
-        server.judge(one.uri, one.text, one.version, look=True)
+        server.judge(one.uri, one.text, one.version, server.look)
 
     @server.feature(lsp.TEXT_DOCUMENT_DID_CHANGE)
     def did_change(params: lsp.DidChangeTextDocumentParams) -> None:
@@ -137,13 +138,13 @@ def _keep_in_step(server: Server) -> None:
         text = server.open[uri].text if uri in server.open else ""
         for change in params.content_changes:
             text = changed(text, _change(change), server.encoding)
-        server.judge(uri, text, params.text_document.version, look=False)
+        server.judge(uri, text, params.text_document.version)
 
     @server.feature(lsp.TEXT_DOCUMENT_DID_SAVE)
     def did_save(params: lsp.DidSaveTextDocumentParams) -> None:
         uri = params.text_document.uri
         if uri in server.open:
-            server.judge(uri, server.open[uri].text, None, look=True)
+            server.judge(uri, server.open[uri].text, None, server.look)
 
     @server.feature(lsp.TEXT_DOCUMENT_DID_CLOSE)
     def did_close(params: lsp.DidCloseTextDocumentParams) -> None:

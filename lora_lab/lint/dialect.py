@@ -98,4 +98,9 @@ def _renamed(text: str, said: Mapping[str, str]) -> str:
         return text
     longest_first = sorted(other, key=len, reverse=True)
     pattern = r"(?<![\w.-])(?:" + "|".join(map(re.escape, longest_first)) + r")(?![\w-])"
-    return re.sub(pattern, lambda match: other[match[0]], text)
+    return re.sub(pattern, lambda match: _said(other[match[0]], text[match.end() :]), text)
+
+
+def _said(theirs: str, rest: str) -> str:
+    """Return what to call a setting: `lr_warmup/100` only where its value follows, which is a hundredth of theirs."""
+    return theirs if re.match(r" -?[0-9.]", rest) else theirs.removesuffix("/100")

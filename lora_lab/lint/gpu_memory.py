@@ -26,14 +26,15 @@ class Family(NamedTuple):
     base: float
     text_rank: int
     unet_rank: int
+    convolutions: tuple[int, int]  # with conv_dim: parameters per conv_dim, and more per rank
     kept: tuple[int, int]  # activations in 16 bits and in 32
     recomputed: tuple[int, int]  # the same with gradient_checkpointing
 
 
 FAMILIES: Final = {
-    "sd1": Family(859.5 + 123.1, 165_888, 423_936, (1285, 1900), (366, 543)),
-    "sd2": Family(865.9 + 340.4, 423_936, 432_128, (1265, 1880), (366, 543)),
-    "sdxl": Family(2567.5 + 123.1 + 694.7, 903_168, 2_659_840, (2040, 3020), (197, 290)),
+    "sd1": Family(859.5 + 123.1, 165_888, 423_936, (544_000, 82_880), (1285, 1900), (366, 543)),
+    "sd2": Family(865.9 + 340.4, 423_936, 432_128, (544_000, 82_880), (1260, 1880), (326, 480)),
+    "sdxl": Family(2567.5 + 123.1 + 694.7, 903_168, 2_659_840, (355_840, 58_560), (2040, 3020), (197, 290)),
 }
 VAE: Final = 83.7
 """Millions of parameters of the VAE, which is held in 32 bits."""
@@ -67,7 +68,11 @@ class Estimate(NamedTuple):
 def adapter_parameters(config: TrainConfig, family: Family) -> int:
     """Return how many numbers the LoRA has."""
     per_part = {"text_encoder": family.text_rank, "unet": family.unet_rank}
-    return sum(per_part[part] for part in trained_parts(config)) * config.net_dim
+    parts = trained_parts(config)
+    wide = 0
+    if config.conv_dim and "unet" in parts:
+        wide = family.convolutions[0] * config.conv_dim + family.convolutions[1] * config.net_dim
+    return sum(per_part[part] for part in parts) * config.net_dim + wide
 
 
 def moments(config: TrainConfig) -> int:
@@ -85,12 +90,15 @@ def family_of(header: ModelHeader | None) -> Family | None:
     return None if unet is not None and unet < 0.3e6 * family.base else family
 
 
-def estimate(config: TrainConfig, family: Family) -> Estimate:
-    """Return what a step takes."""
+def estimate(
+    config: TrainConfig, family: Family, batch_size: int | None = None, checkpointing: bool | None = None
+) -> Estimate:
+    """Return what a step takes, also with another `batch_size` or `gradient_checkpointing` than the config's."""
     wide = config.mixed_precision == "no"
     width, height = config.resolution
-    pictures = config.batch_size * width * height / 512**2
-    per_picture = (family.recomputed if config.gradient_checkpointing else family.kept)[wide]
+    pictures = (batch_size or config.batch_size) * width * height / 512**2
+    recomputed = config.gradient_checkpointing if checkpointing is None else checkpointing
+    per_picture = (family.recomputed if recomputed else family.kept)[wide]
     return Estimate(
         int(family.base * 1e6 * (4 if wide else 2) + VAE * 1e6 * 4),
         adapter_parameters(config, family) * (8 + moments(config)),

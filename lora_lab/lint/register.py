@@ -76,6 +76,7 @@ RULES: tuple[Rule, ...] = (
     sd_files.hidden_by_dataset_config,
     sd_files.half_a_number_of_steps,
     sd_files.script_of_another_kind,
+    sd_files.settings_and_data_in_one,
     sd_data_sets.not_a_dataset_setting,
     sd_data_sets.dataset_value_refused,
     sd_data_sets.repeats_in_the_name,

@@ -1,5 +1,6 @@
 """Which findings are wanted: `[tool.lora-lab]` of a pyproject.toml, or a lora-lab.toml, and the command line."""
 
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -74,7 +75,7 @@ def settings_for(folder: Path) -> Settings:
     In one folder `lora-lab.toml` comes before `pyproject.toml`. Raises `Failure` where it can't be used.
     """
     try:
-        return _found(folder.absolute())
+        return _found(Path(os.path.abspath(folder)))  # noqa: PTH100 -- resolves .. and leaves links alone
     except OSError as error:
         raise Failure(f"can't look for settings in {folder}: {error.strerror}", "check its permissions") from None
 
@@ -116,8 +117,9 @@ def _fits(path: Path, pattern: str, root: Path) -> bool:
     """Say whether a path, or its name, is meant by a pattern relative to `root`."""
     from fnmatch import fnmatch  # noqa: PLC0415 -- only files with per-file-ignores pay for it
 
-    absolute = path.absolute()
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 -- resolves .. and leaves links alone
     inside = absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else absolute.as_posix()
+    pattern = pattern.replace("\\", "/").removeprefix("./")
     return fnmatch(inside, pattern) or fnmatch(path.name, pattern)
 
 

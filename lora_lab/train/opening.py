@@ -1,9 +1,11 @@
 """The base of a run: found, checked against the config, loaded once for all runs of a process."""
 
+import gc
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
+
+import torch
 
 from lora_lab.config import TrainConfig
 from lora_lab.failure import Failure
@@ -16,10 +18,21 @@ from lora_lab.train.families.sd2 import SD2
 FAMILIES: Mapping[str, Family] = MappingProxyType({"sd1": SD1(), "sd2": SD2()})
 
 
-@lru_cache(maxsize=1)
+_loaded: dict[tuple[Family, Asked], Base] = {}
+
+
 def load_base(family: Family, asked: Asked) -> Base:
-    """Load a base; the runs of a sweep share it, as adapters come off it after each run."""
-    return family.load(asked)
+    """Load a base; the runs of a sweep share it, as adapters come off it after each run.
+
+    Only one is in memory: the one before goes first.
+    """
+    if (family, asked) not in _loaded:
+        _loaded.clear()
+        gc.collect()  # models refer to themselves
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        _loaded[family, asked] = family.load(asked)
+    return _loaded[family, asked]
 
 
 def family_of(config: TrainConfig) -> Family:

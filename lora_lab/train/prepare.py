@@ -20,7 +20,7 @@ from lora_lab.failure import Failure
 from lora_lab.tracking.events import Record
 from lora_lab.train import lora_file, optimizer, schedule
 from lora_lab.train.convolutions import convolution_layers
-from lora_lab.train.data import batches, folder, latent_cache, tags
+from lora_lab.train.data import batches, folder, latent_cache, pixels, tags
 from lora_lab.train.data.batches import PackDataset, ValidationDataset
 from lora_lab.train.data.epochs import Arranged, arrange
 from lora_lab.train.data.folder import Picture
@@ -124,7 +124,11 @@ def make_data(
     report("encoding pictures")
     store = latent_cache.default_folder() if first.cache_latents_to_disk else None
     mirrored = any(option.augment.flip for option in options)
-    latents = fill_latents(dataset.training, mirrored, store, session) if first.cache_latents else None
+    latents = None
+    if first.cache_latents:
+        latents = fill_latents(dataset.training, mirrored, store, session)
+    else:
+        pixels.check(picture.path for picture in dataset.training.pictures)  # not in the middle of the run
     held_out = None
     if dataset.validation:
         known = fill_latents(dataset.validation, False, store, session)

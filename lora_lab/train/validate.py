@@ -24,7 +24,7 @@ def validation_losses(session: Session, members: Sequence[Member], pictures: Val
     count = 0
     with session.pack.serving(*(member.key for member in members)):
         for number in range(len(pictures)):
-            batch = pictures[number]
+            batch = pictures[number].of([member.key for member in members])
             totals += _batch_losses(session, members, batch)
             count += batch.weights.numel() // len(members)
     return (totals / (count * len(TIMESTEPS))).tolist()

@@ -5,15 +5,18 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lora_lab.cli import group
+from lora_lab.config import PARAMETERS, check
+from lora_lab.document.compose import WRITERS
 from lora_lab.document.conversion import Conversion
 from lora_lab.document.dialects import decode_config
 from lora_lab.document.effective import effective
 from lora_lab.document.to_sd_scripts import to_sd_scripts
 from lora_lab.failure import Failure
+from lora_lab.lint import lint_document
 
 CASES = Path(__file__).parents[1] / "cases" / "dialects"
 
@@ -161,3 +164,68 @@ def test_to_sd_scripts_and_back(values: dict[str, object]) -> None:
     assert {key: here[key] for key in here if key not in left_out} == {
         key: there[key] for key in there if key not in left_out
     }
+
+
+def everything() -> st.SearchStrategy[dict[str, object]]:
+    """Values for every parameter, by its kind and choices; `check` says which of them are valid."""
+
+    def values(name: str) -> st.SearchStrategy[object]:
+        known = PARAMETERS[name]
+        if known.kind is bool:
+            return st.booleans()
+        if known.choices:
+            return st.sampled_from(known.choices)
+        if known.kind is int:
+            return st.integers(0, 2048)
+        if known.kind is float:
+            return st.floats(0.0, 1.0, allow_subnormal=False)
+        return st.sampled_from(["a", "b c", ".txt"])
+
+    return st.fixed_dictionaries(
+        {"base_model": st.just("m"), "img_folder": st.just("i"), "output_folder": st.just("o")},
+        optional={
+            name: values(name) for name in PARAMETERS if name not in ("base_model", "img_folder", "output_folder")
+        },
+    )
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+@given(everything())
+def test_every_setting_that_sd_scripts_has(values: dict[str, object]) -> None:
+    """Ours → sd-scripts' TOML → ours keeps every setting; what is not kept is on the list of what was left out."""
+    values = {key: value for key, value in values.items() if key not in {one.key for one in check(values).problems}}
+    text, left_out = to_sd_scripts(values)
+    back = decode_config(text.encode(), Path("a.toml"), "sd-scripts")
+    assert back.origin is not None
+    assert back.problems == ()
+    there = effective(Conversion("", Path(), values))
+    here = effective(Conversion("", Path(), back.values, back.origin.defaults))
+    assert {key: (here[key], there[key]) for key in here if key not in left_out and here[key] != there[key]} == {}
+
+
+@pytest.mark.parametrize("suffix", [".json", ".toml", ".yaml"])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+@given(values=everything())
+def test_read_write_read(suffix: str, values: dict[str, object]) -> None:
+    """What is written in a format reads as the same config, and written again as the same text."""
+    text = WRITERS[suffix](values)
+    document = decode_config(text.encode(), Path(f"a{suffix}"))
+    assert document.problems == ()
+    assert document.values == values
+    assert WRITERS[suffix](document.values) == text
+
+
+def test_a_rebuilt_config_lints(tmp_path: Path) -> None:
+    """The config of a LoRA's metadata is read by lint as ours, with nothing wrong in its text or values."""
+    meta = {
+        "ss_network_dim": "16", "ss_network_alpha": "8.0", "ss_learning_rate": "0.0001", "ss_seed": "1",
+        "ss_optimizer": "bitsandbytes.optim.adamw.AdamW8bit(weight_decay=0.1)", "ss_resolution": "(512, 768)",
+        "ss_lr_scheduler": "cosine_with_restarts", "ss_mixed_precision": "bf16", "ss_max_train_steps": "1000",
+        "ss_noise_offset": "0.0", "ss_clip_skip": "None", "ss_network_module": "networks.lora",
+    }  # fmt: skip
+    out = tmp_path / "config.json"
+    said = run(lora(tmp_path / "l.safetensors", meta), "-o", out).stderr
+    assert "not recorded" in said
+    found = lint_document(decode_config(out.read_bytes(), out), None).findings
+    assert [one.code for one in found if one.severity == "error"] == []
+    assert run(out, "--to", "sd-scripts").stdout.startswith("network_module")

@@ -43,6 +43,17 @@ def test_differences(tmp_path: Path) -> None:
     assert len({line.rindex("  ") for line in result.stdout.splitlines()}) == 1
 
 
+def test_values_as_people_write_them(tmp_path: Path) -> None:
+    """A default has its usual spelling, arguments are pairs, and an empty path is not set."""
+    other = tmp_path / "b.toml"
+    other.write_text('pretrained_model_name_or_path = "b"\noptimizer_args = ["d=0.5", "e=1"]\n')
+    said = run(config(tmp_path / "a.json", optimizer_type="Lion", optimizer_args={"d": "0.7"}), other).stdout
+    rows = {line.split()[0]: " ".join(line.split()[1:]) for line in said.splitlines()[1:]}
+    assert rows["optimizer_type"] == "Lion (AdamW)"
+    assert rows["optimizer_args"] == "d=0.7 d=0.5, e=1"
+    assert rows["output_folder"] == "o (not set)"
+
+
 def test_across_dialects(tmp_path: Path) -> None:
     """A file and its conversion do not differ."""
     out = tmp_path / "a.yaml"
@@ -61,7 +72,7 @@ def test_json(tmp_path: Path) -> None:
     other = tmp_path / "b.toml"
     other.write_text(
         'pretrained_model_name_or_path = "b"\ntrain_data_dir = "i"\noutput_dir = "o"\nnetwork_dim = 16\n'
-        'network_args = ["conv_dim=4"]\n'
+        "masked_loss = true\n"
     )
     result = run("--format", "json", config(tmp_path / "a.json", net_dim=8), other)
     assert result.exit_code == 1
@@ -69,7 +80,7 @@ def test_json(tmp_path: Path) -> None:
     rows = {row.pop("key"): row for row in said["differences"]}
     assert rows["net_dim"] == {"a": 8, "b": 16, "a_is_written": True, "b_is_written": True}
     assert (rows["alpha"]["b"], rows["alpha"]["b_is_written"]) == (1.0, False)
-    assert said["b"]["not_compared"] == ["network_args"]
+    assert said["b"]["not_compared"] == ["masked_loss"]
     assert "sd-scripts" in said["b"]["read_as"]
     same = run("--format", "json", tmp_path / "a.json", tmp_path / "a.json")
     assert (same.exit_code, json.loads(same.stdout)["differences"]) == (0, [])
@@ -98,3 +109,5 @@ def test_a_lora_file(tmp_path: Path) -> None:
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines()[1:]}
     assert rows["net_dim"] == ["16", "8"]
     assert not {"alpha", "test_seed"} & rows.keys()
+    assert not {"base_model", "img_folder", "output_folder"} & rows.keys(), "nobody recorded them"
+    assert "not recorded in" in result.stderr

@@ -180,3 +180,29 @@ def test_reads_our_yaml(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     (saved,) = (folder / "saved").iterdir()
     assert json.loads(saved.read_text())["net_dim"] == 3
     assert "read as" not in capsys.readouterr().err
+
+
+def test_multi_run_folder(train: Train, folder: Path) -> None:
+    """Runs go to run1, run2, ... of the folder, never over an older one, and each leaves its config and its note."""
+    assert train(multi_run_folder="many", change_output_name="lumi", net_dim=4)[0] == 0
+    first = (folder / "many" / "run1" / "lumi.safetensors").read_bytes()
+    assert train(multi_run_folder="many", change_output_name="lumi", net_dim=8)[0] == 0
+    assert sorted(path.name for path in (folder / "many").iterdir()) == ["run1", "run2"]
+    assert (folder / "many" / "run1" / "lumi.safetensors").read_bytes() == first
+    assert json.loads((folder / "many" / "run2" / "config.json").read_text())["net_dim"] == 8
+    assert json.loads((folder / "many" / "run2" / "run.json").read_text())["status"] == "FINISHED"
+    assert not (folder / "out").exists()
+
+
+def test_log_dir(train: Train, folder: Path) -> None:
+    """TensorBoard's own reader finds the loss of every step below the folder."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    code, said = train(log_dir="logs", change_output_name="lumi")
+    assert code == 0, said
+    (run,) = (folder / "logs").iterdir()
+    assert run.name.startswith("lumi-20")
+    events = EventAccumulator(str(run))
+    events.Reload()
+    assert [one.step for one in events.Scalars("loss")] == [1, 2]

@@ -53,3 +53,19 @@ def test_any_text(start: tuple[str, str], at: int, removed: int, piece: str, cur
         change = action.change
         assert 0 <= change.start <= change.end <= len(shown)
         assert shown[: change.start] + change.text + shown[change.end :] != shown
+
+
+def test_titles_say_what_a_fix_does() -> None:
+    """In the file's own names, with a warning where the training changes."""
+    now = opened(STARTS[3][1], Path("/nowhere/k.json"))
+    assert now.document
+    assert [one.title for one in actions.fixes(now.document, now.findings)] == [
+        "LL202: remove keep_tokens (changes the training)"
+    ]
+    text = '{"base_model": "b", "img_folder": "i", "output_folder": "o", "net_dim": "8", "sheduler": "cosine"}'
+    now = opened(text, Path("/nowhere/c.json"))
+    assert now.document
+    assert [one.title for one in actions.fixes(now.document, now.findings)] == [
+        "LL003: set net_dim to 8",
+        "LL002: rename sheduler to scheduler (changes the training)",
+    ]

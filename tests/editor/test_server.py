@@ -127,7 +127,9 @@ def talk(folder: Path, conversation: Callable[[Editor], Awaitable[None]]) -> Non
             editor.published.put_nowait(params)
 
         environment = os.environ | {"PYTHONPATH": str(Path(lora_lab.__file__).parents[1])}
-        await client.start_io(sys.executable, "-m", "lora_lab", "lsp", "--stdio", env=environment, cwd=folder)
+        await client.start_io(
+            sys.executable, "-m", "lora_lab", "lsp", "--stdio", "--no-machine", env=environment, cwd=folder
+        )
         try:
             capabilities = lsp.ClientCapabilities()
             await client.initialize_async(lsp.InitializeParams(capabilities, root_uri=folder.as_uri()))
@@ -200,13 +202,13 @@ def test_disk_is_looked_at_when_saved(folder: Path) -> None:
 
     async def conversation(editor: Editor) -> None:
         text = json.dumps(GOOD | {"base_model": "gone"}, indent=1)
-        assert codes(await editor.open("c.json", text)) == ["LL101"]
+        assert "LL101" in codes(await editor.open("c.json", text))
         found = await editor.change("c.json", (place(0, 0, 0), "\n\n"))
-        assert [(one.code, one.range.start.line) for one in found] == [("LL101", 3)]
-        assert codes(await editor.change("c.json", (None, text.replace("gone", "away")))) == []
-        assert codes(await editor.save("c.json")) == ["LL101"]
-        assert codes(await editor.change("c.json", (None, json.dumps(GOOD)))) == []
-        assert codes(await editor.save("c.json")) == []
+        assert [one.range.start.line for one in found if one.code == "LL101"] == [3]
+        assert "LL101" not in codes(await editor.change("c.json", (None, text.replace("gone", "away"))))
+        assert "LL101" in codes(await editor.save("c.json"))
+        assert "LL101" not in codes(await editor.change("c.json", (None, json.dumps(GOOD))))
+        assert "LL101" not in codes(await editor.save("c.json"))
 
     talk(folder, conversation)
 
@@ -311,7 +313,9 @@ def test_settings_count(folder: Path) -> None:
 
     async def conversation(editor: Editor) -> None:
         (folder / "pyproject.toml").write_text('[tool.lora-lab]\nignore = ["LL202"]\n')
-        assert codes(await editor.open("c.json", WITH_EMOJI)) == ["LL003"]
+        shown = codes(await editor.open("c.json", WITH_EMOJI))
+        assert "LL003" in shown
+        assert "LL202" not in shown
         (folder / "lora-lab.toml").write_text('ignore = ["LL998"]\n')
         first, *_ = await editor.save("c.json")
         assert "there is no rule" in first.message

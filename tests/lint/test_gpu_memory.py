@@ -1,10 +1,15 @@
 """The estimate of memory, against numbers that were counted or are known."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from lora_lab.config import TrainConfig
 from lora_lab.document.model_header import ModelHeader
+from lora_lab.lint import Disk, lint_values
 from lora_lab.lint.gpu_memory import FAMILIES, GIB, MIB, adapter_parameters, estimate, family_of, moments
+from lora_lab.lint.machine import Machine
 
 
 def config(**values: object) -> TrainConfig:
@@ -16,6 +21,8 @@ def test_adapter_parameters() -> None:
     """Parameters per rank as sd-scripts makes them: 589,824 in SD 1, 3,563,008 in SDXL."""
     assert adapter_parameters(config(net_dim=1), FAMILIES["sd1"]) == 589_824
     assert adapter_parameters(config(net_dim=1), FAMILIES["sd2"]) == 856_064
+    assert adapter_parameters(config(net_dim=1, conv_dim=1, unet_only=True), FAMILIES["sd1"]) == 1_050_816
+    assert adapter_parameters(config(net_dim=1, conv_dim=1, unet_only=True), FAMILIES["sdxl"]) == 3_074_240
     assert adapter_parameters(config(net_dim=2, unet_only=True), FAMILIES["sdxl"]) == 2 * (3_563_008 - 903_168)
 
 
@@ -53,3 +60,47 @@ def test_small_and_unknown_models_are_left_alone() -> None:
     assert family_of(ModelHeader("diffusers", "sd1", parameters={"unet": 859_520_964})) is FAMILIES["sd1"]
     assert family_of(ModelHeader("diffusers", "flux")) is None
     assert family_of(None) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "remedy"),
+    [
+        ({"batch_size": 8}, "set gradient_checkpointing to true"),
+        ({"batch_size": 900_000}, "set gradient_checkpointing to true and batch_size to 12"),
+        ({"batch_size": 16, "gradient_checkpointing": True}, "set batch_size to 12"),
+        ({"train_resolution": 4096}, "use a lower train_resolution"),
+    ],
+)
+def test_the_remedy_fits(
+    values: dict[str, object], remedy: str, described: Callable[[str], Machine], lay_out: Callable[[str], Path]
+) -> None:
+    """What is advised makes the step fit, and not one picture less than need be."""
+    folder = lay_out('sd15/model_index.json: {}\nsd15/unet/config.json: {"cross_attention_dim": 768}')
+    machine = described("gpu: NVIDIA GeForce RTX 3070, 8.6, 8192")
+    found = lint_values({"base_model": "sd15", **values}, folder, Disk(folder), machine).findings
+    (hit,) = (finding for finding in found if finding.code == "LL781")
+    assert hit.remedy.startswith(remedy)
+    assert "8.0" in hit.message
+    for batch, fits in ((12, True), (13, False)):
+        needs = estimate(config(batch_size=batch, gradient_checkpointing=True), FAMILIES["sd1"])
+        assert (needs.total <= 0.95 * 8 * GIB) is fits
+
+
+@pytest.mark.parametrize(
+    ("values", "files"),
+    [
+        ({"num_epochs": 50, "save_every_n_epochs": 1}, 50),
+        ({"num_epochs": 50, "save_every_n_epochs": 1, "save_last_n_epochs": 3}, 4),
+        ({"max_steps": 1000, "save_every_n_steps": 100}, 10),
+        ({"num_epochs": 50}, 1),
+    ],
+)
+def test_files_that_are_saved(
+    values: dict[str, object], files: int, described: Callable[[str], Machine], lay_out: Callable[[str], Path]
+) -> None:
+    """On a full disk the message says how many files of which size: rank 128 of SD 1.x in fp16 has 144 MiB."""
+    folder = lay_out('sd15/model_index.json: {}\nsd15/unet/config.json: {"cross_attention_dim": 768}')
+    values = {"base_model": "sd15", "output_folder": "out", "img_folder": "pictures", "net_dim": 128, **values}
+    found = lint_values(values, folder, Disk(folder), described("free: 0")).findings
+    (hit,) = (finding for finding in found if finding.code == "LL782")
+    assert hit.message.startswith(f"the run saves {files} file(s) of 144 MiB, {files * 144 / 1024:.1f} GiB")

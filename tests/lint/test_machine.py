@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_lab.lint import lint_values, probes
+from lora_lab.lint import Disk, lint_values, probes
 from lora_lab.lint.machine import Machine, has_bf16
 from lora_lab.lint.probes import Gpu, Probes, parse_nvidia_smi, visible
 
@@ -97,16 +97,22 @@ def test_questions_are_asked_once() -> None:
     assert counting.asked == ["gpus", "torch"]
 
 
-def test_nothing_is_asked_that_no_rule_needs(tmp_path: Path) -> None:
-    """A config whose settings need no card costs no look at one."""
+def test_nothing_is_asked_where_no_run_is_meant(tmp_path: Path) -> None:
+    """Without torch, or without the base model, no tool is called."""
     counting = Counting()
-    lint_values({"mixed_precision": "no"}, tmp_path, None, Machine(counting))
-    assert "gpus" not in counting.asked
+    lint_values({"base_model": "gone", "num_workers": 9}, tmp_path, Disk(tmp_path), Machine(counting))
+    assert counting.asked == ["torch"]
 
 
 def test_without_torch_nothing_is_said(described: Callable[[str], Machine], tmp_path: Path) -> None:
     """A machine that trains nothing is not judged: configs are written and checked there."""
-    values = {"mixed_precision": "fp16", "optimizer_type": "Prodigy", "xformers": True, "num_workers": 64}
+    values = {
+        "base_model": "b",
+        "mixed_precision": "fp16",
+        "optimizer_type": "Prodigy",
+        "xformers": True,
+        "num_workers": 64,
+    }
 
     def codes(packages: str) -> set[str]:
         machine = described(f"gpu: none\ncores: 2\npackages: {packages}")
@@ -114,6 +120,16 @@ def test_without_torch_nothing_is_said(described: Callable[[str], Machine], tmp_
 
     assert {"LL771", "LL772", "LL773", "LL775"} <= codes("torch")
     assert not {code for code in codes("click") if code.startswith(("LL77", "LL78"))}
+
+
+def test_a_config_for_another_machine_is_not_judged(described: Callable[[str], Machine], tmp_path: Path) -> None:
+    """Where the base model is not here, neither is the run."""
+    values = {"mixed_precision": "fp16", "base_model": "base"}
+    machine, disk = described("gpu: none"), Disk(tmp_path)
+    assert "LL771" not in {finding.code for finding in lint_values(values, tmp_path, disk, machine).findings}
+    (tmp_path / "base").mkdir()
+    found = lint_values(values, tmp_path, Disk(tmp_path), machine).findings
+    assert "LL771" in {finding.code for finding in found}
 
 
 def test_the_real_machine_answers(tmp_path: Path) -> None:
@@ -142,3 +158,12 @@ def test_a_tool_that_hangs_or_fails_is_no_card(monkeypatch: pytest.MonkeyPatch) 
     assert probes._answer(["false"]) is None
     assert probes._answer(["no-such-program-here"]) is None
     assert probes._answer(["echo", "x"]) == "x\n"
+
+
+def test_a_lora_as_base_is_told_once(tmp_path: Path, described: Callable[[str], Machine]) -> None:
+    """What stands in the base's place by mistake is not judged as a base as well."""
+    header = b'{"lora_unet_a_attn2_to_k.lora_down.weight": {"dtype": "F16", "shape": [8, 2048]}}'
+    (tmp_path / "style.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    values = {"base_model": "style.safetensors", "clip_skip": 2, "v2": True}
+    found = lint_values(values, tmp_path, Disk(tmp_path), described("gpu: none")).findings
+    assert [finding.code for finding in found if finding.code.startswith(("LL72", "LL78", "LL9"))] == ["LL724"]

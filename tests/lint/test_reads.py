@@ -2,12 +2,14 @@
 
 import random
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 from lora_lab.config import PARAMETERS, check
 from lora_lab.document import Document, Entry
 from lora_lab.lint import RULES, Disk
 from lora_lab.lint.engine import NOWHERE, can_run, findings_of, unusable_keys
+from lora_lab.lint.machine import Machine
 from lora_lab.lint.recorded import Recorder
 from lora_lab.lint.rule import View
 
@@ -45,13 +47,16 @@ VARIOUS: dict[str, list[object]] = {
 }
 
 
-def test_declared_reads_are_complete(tmp_path: Path) -> None:
+def test_declared_reads_are_complete(tmp_path: Path, described: Callable[[str], Machine]) -> None:
     """Over many configs, with pictures on the disk, no rule about valid values looks at a key that it does not name."""
+    machine = described("gpu: Tesla T4, 7.5, 3072\ncores: 1\nfree: 0")
     inside = tmp_path / "pictures" / "2_cat"
     inside.mkdir(parents=True)
     (inside / "a.png").touch()
     (inside / "a.txt").write_text("cat, (sits:1.2), mat")
     (tmp_path / "prompts.txt").write_text("a cat --n x\n")
+    header = b'{"model.diffusion_model.x.attn2.to_k.weight": {"dtype": "F16", "shape": [999999, 768]}, "vae.x": {}}'
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     disk = Disk(tmp_path)
     draw = random.Random(3)
     undeclared: dict[str, set[str]] = defaultdict(set)
@@ -61,9 +66,11 @@ def test_declared_reads_are_complete(tmp_path: Path) -> None:
         checked = check(values)
         given = frozenset(key for key, value in values.items() if value is not None)
         document = Document(None, "", {key: Entry(key, one, NOWHERE, NOWHERE) for key, one in values.items()})
-        view = View(checked.config, values, given, checked.problems, document, disk, None)
+        view = View(checked.config, values, given, checked.problems, document, disk, None, machine_view=machine)
         for rule in RULES:
-            if not rule.reads or rule.sees not in ("config", "disk") or not can_run(rule, unusable_keys(checked), view):
+            if not rule.reads or rule.sees not in ("config", "disk", "machine"):
+                continue
+            if not can_run(rule, unusable_keys(checked), view):
                 continue
             recorder = Recorder(view, PARAMETERS, [PROBLEMS])
             list(findings_of(rule, recorder.view))

@@ -1,5 +1,6 @@
 """Every run is linted, and equal findings are said once."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from lora_lab.lint import Disk, lint_values
@@ -40,6 +41,18 @@ def test_one_rule_in_many_words_is_one_group(tmp_path: Path) -> None:
 
 
 def test_derived_values_are_judged(tmp_path: Path) -> None:
+    """A value that follows from the others is judged like one that is varied."""
+    base = {"base_model": "b", "img_folder": "d", "output_folder": "o"}
+    axes = (axis("net_dim", (4, 8, 16, 32, 64)),)
+    plan = make_plan(Grid(name="g", base={}, folder=tmp_path, axes=axes), base)
+    runs = tuple(replace(run, derived={"clip_skip": 99 if run.index == 2 else 1}) for run in plan.runs)
+    judged = judge(replace(plan, runs=runs), tmp_path, None)
+    assert judged.bad == (2,)
+    for run, findings in zip(runs, judged.findings, strict=True):
+        assert findings == lint_values(run.values, tmp_path, None).findings
+
+
+def test_an_expression_is_judged(tmp_path: Path) -> None:
     """What an expression gives is linted like what is written down."""
     axes, derived = (axis("net_dim", (8, 16)),), (Derived("clip_skip", parse_expression("net_dim * 10")),)
     plan = make_plan(Grid(name="g", base={}, folder=tmp_path, axes=axes, derived=derived), {})

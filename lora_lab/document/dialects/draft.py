@@ -28,6 +28,7 @@ IDLE: Mapping[str, tuple[object, ...]] = {
     "factor": (-1,),
     "unit": (1,),
     "train_on_input": (True,),
+    "train_mode": ("lora",),
     "save_last_n_epochs": (499,),
     "template": ("caption",),
     "init_word": ("*",),

@@ -38,7 +38,13 @@ _LOADER = "sd-scripts library/model_util.py load_models_from_stable_diffusion_ch
 
 
 def base_header(view: View) -> ModelHeader | None:
-    """Return what the base model says of itself, None if there is nothing that can be read."""
+    """Return what the base model says of itself, None if there is none, or something else in its place."""
+    header = _any_header(view)
+    return header if header and header.kind in ("checkpoint", "diffusers", "unet") else None
+
+
+def _any_header(view: View) -> ModelHeader | None:
+    """Return what is read where the base model should be."""
     return view.disk.model(view.disk.resolve(view.config.base_model))
 
 
@@ -68,7 +74,7 @@ def base_is_something_else(view: View) -> Iterator[Hit]:
     sd15/model_index.json: {"_class_name": "StableDiffusionPipeline"}
     ```
     """
-    header = base_header(view)
+    header = _any_header(view)
     if header is None or (header.kind == "unet" and header.family not in (None, "sd1", "sd2", "sdxl")):
         return  # of a family that nothing here trains, which another rule says
     what = _KINDS.get(header.kind)

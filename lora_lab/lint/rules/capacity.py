@@ -6,11 +6,12 @@ from pathlib import Path
 from lora_lab.config import TrainConfig
 from lora_lab.lint.dataset import EPOCH_KEYS, steps_of
 from lora_lab.lint.finding import set_to
-from lora_lab.lint.gpu_memory import GIB, Estimate, Family, adapter_parameters, estimate, family_of, moments
+from lora_lab.lint.gpu_memory import GIB, Family, adapter_parameters, estimate, family_of, moments
 from lora_lab.lint.rule import Hit, View, rule
 from lora_lab.lint.rules.base_model import base_header
+from lora_lab.lint.rules.machine import runs_here
 
-_PARTS = ("net_dim", "unet_only", "text_only")
+_PARTS = ("net_dim", "conv_dim", "unet_only", "text_only")
 _BYTES = {"fp16": 2, "bf16": 2, "float": 4}
 _ROOM = 0.95
 """Part of a card's or disk's space that can be used up; the rest is somebody else's."""
@@ -18,7 +19,7 @@ _ROOM = 0.95
 
 def _family(view: View) -> Family | None:
     """Return the counts of the base's family, where the disk may be looked at and the base is a whole model."""
-    return family_of(base_header(view)) if view.disk_view and view.machine.trains else None
+    return family_of(base_header(view)) if view.disk_view and runs_here(view) else None
 
 
 @rule("LL780", "no-card", "info", reads=("base_model",), source="lora_lab/train/prepare.py", sees="machine")
@@ -125,17 +126,13 @@ def card_too_small(view: View) -> Iterator[Hit]:
 
 def _smaller(config: TrainConfig, family: Family, room: int) -> tuple[str, bool]:
     """Return what would make a step fit, and whether gradient_checkpointing alone does."""
-
-    def fits(**changes: object) -> bool:
-        needs: Estimate = estimate(config.model_copy(update=changes), family)
-        return needs.total <= room
-
-    if not config.gradient_checkpointing and fits(gradient_checkpointing=True):
+    one, two = (estimate(config, family, batch, checkpointing=True).total for batch in (1, 2))
+    batch = (room - one) // (two - one) + 1
+    if batch >= config.batch_size:
         return "set gradient_checkpointing to true", True
-    for batch in range(config.batch_size - 1, 0, -1):
-        if fits(gradient_checkpointing=True, batch_size=batch):
-            remedy = f"set gradient_checkpointing to true and batch_size to {batch}; gradient_acc_steps makes up for it"
-            return remedy, False
+    start = "set " if config.gradient_checkpointing else "set gradient_checkpointing to true and "
+    if batch > 0:
+        return f"{start}batch_size to {batch}; gradient_acc_steps makes up for it", False
     return "use a lower train_resolution, a lower net_dim or a larger card", False
 
 

@@ -1,4 +1,7 @@
-"""LL77x: what this machine can't do, or not well. All of them are silent where torch is not installed."""
+"""LL77x: what this machine can't do, or not well.
+
+All of them are silent where the config is not meant to run: torch is not installed, or the base model is not here.
+"""
 
 from collections.abc import Iterator
 
@@ -18,11 +21,21 @@ _PACKAGES = (
 """Part of an optimizer's name, the module that has it, and the package to install; the first that fits counts."""
 
 
+def runs_here(view: View) -> bool:
+    """Say whether the config may be meant for this machine: torch is installed and the base model is here.
+
+    Where the disk is not to be looked at, the base is taken to be.
+    """
+    if not view.machine.trains:
+        return False
+    return view.disk_view is None or view.disk_view.exists(view.disk_view.resolve(view.config.base_model))
+
+
 @rule(
     "LL770",
     "bf16-on-an-old-card",
     "warning",
-    reads=("mixed_precision",),
+    reads=("base_model", "mixed_precision"),
     source="https://github.com/bmaltais/kohya_ss/issues/523; NVIDIA compute capability 8.0",
     sees="machine",
 )
@@ -51,7 +64,7 @@ def bf16_on_an_old_card(view: View) -> Iterator[Hit]:
     gpu: Tesla T4, 7.5, 15360
     ```
     """
-    if view.config.mixed_precision != "bf16" or not view.machine.trains:
+    if view.config.mixed_precision != "bf16" or not runs_here(view):
         return
     card = view.machine.gpu
     if card and has_bf16(card) is False:
@@ -63,7 +76,7 @@ def bf16_on_an_old_card(view: View) -> Iterator[Hit]:
     "LL771",
     "fp16-without-card",
     "error",
-    reads=("mixed_precision",),
+    reads=("base_model", "mixed_precision"),
     source="lora_lab/train/prepare.py make_accelerator",
     sees="machine",
 )
@@ -92,7 +105,7 @@ def fp16_without_card(view: View) -> Iterator[Hit]:
     gpu: none
     ```
     """
-    if view.config.mixed_precision == "fp16" and view.machine.trains and view.machine.cpu_only:
+    if view.config.mixed_precision == "fp16" and runs_here(view) and view.machine.cpu_only:
         message = "mixed_precision fp16 needs a graphics card, and this machine has none"
         yield Hit(message, ("mixed_precision",), "set mixed_precision to no", set_to("mixed_precision", "no"))
 
@@ -101,7 +114,7 @@ def fp16_without_card(view: View) -> Iterator[Hit]:
     "LL772",
     "optimizer-not-installed",
     "error",
-    reads=("optimizer_type", "use_8bit_adam"),
+    reads=("base_model", "optimizer_type", "use_8bit_adam"),
     source="https://github.com/bmaltais/kohya_ss/issues/1683",
     sees="machine",
     targets=OURS,  # other trainers have environments of their own
@@ -135,7 +148,7 @@ def optimizer_not_installed(view: View) -> Iterator[Hit]:
     if view.config.use_8bit_adam:
         name, key = "AdamW8bit", "use_8bit_adam"
     needed = next(((module, package) for mark, module, package in _PACKAGES if mark in name), None)
-    if needed is None or "." in name or not view.machine.trains:
+    if needed is None or "." in name or not runs_here(view):
         return
     module, package = needed
     if not view.machine.installed(module):
@@ -146,7 +159,7 @@ def optimizer_not_installed(view: View) -> Iterator[Hit]:
     "LL773",
     "xformers-not-installed",
     "warning",
-    reads=("xformers",),
+    reads=("base_model", "xformers"),
     source="https://github.com/kohya-ss/sd-scripts/issues/420; lora_lab/train/prepare.py",
     sees="machine",
     targets=OURS,
@@ -178,7 +191,7 @@ def xformers_not_installed(view: View) -> Iterator[Hit]:
     gpu: NVIDIA GeForce RTX 3060, 8.6, 12288
     ```
     """
-    if not view.config.xformers or not view.machine.trains:
+    if not view.config.xformers or not runs_here(view):
         return
     if not view.machine.installed("xformers"):
         message = "xformers is not installed, so it is not used"
@@ -226,7 +239,7 @@ def torch_without_cuda(view: View) -> Iterator[Hit]:
     gpu: NVIDIA GeForce RTX 3060, 8.6, 12288
     ```
     """
-    if view.machine.trains and view.machine.gpu and view.machine.torch_without_cuda:
+    if runs_here(view) and view.machine.gpu and view.machine.torch_without_cuda:
         message = f"this machine has an {view.machine.gpu.name}, and its torch was built without CUDA"
         yield Hit(message, ("base_model",), "install torch for CUDA: see pytorch.org")
 
@@ -235,7 +248,7 @@ def torch_without_cuda(view: View) -> Iterator[Hit]:
     "LL775",
     "more-workers-than-cores",
     "warning",
-    reads=("num_workers",),
+    reads=("base_model", "num_workers"),
     source="PyTorch torch.utils.data",
     sees="machine",
 )
@@ -264,7 +277,7 @@ def more_workers_than_cores(view: View) -> Iterator[Hit]:
     cores: 8
     ```
     """
-    if view.config.num_workers < 2 or not view.machine.trains:
+    if view.config.num_workers < 2 or not runs_here(view):
         return
     cores = view.machine.cores
     if cores and view.config.num_workers > cores:

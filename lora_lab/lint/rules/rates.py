@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from lora_lab.config import learning_rate_of, scale, trained_parts
 from lora_lab.lint.finding import Edit, Fix, removed, set_to
 from lora_lab.lint.rates import OPTIMIZER_KEYS, fixed_rate_family, rates_in_use
-from lora_lab.lint.rule import Hit, View, rule
+from lora_lab.lint.rule import OURS, Hit, View, rule
 
 _READS = (*OPTIMIZER_KEYS, "unet_only", "text_only")
 _GET_OPTIMIZER = "sd-scripts library/train_util.py get_optimizer"
@@ -18,6 +18,7 @@ _GET_OPTIMIZER = "sd-scripts library/train_util.py get_optimizer"
     reads=("learning_rate", "unet_lr", "text_encoder_lr"),
     source="LoRA_Easy_Training_Scripts d14b240; sd-scripts networks/lora.py",
     sees="raw",
+    targets=OURS,
 )
 def zero_learning_rate(view: View) -> Iterator[Hit]:
     """A learning rate is 0 to leave a part out.

@@ -46,7 +46,9 @@ def default_caption_extension(view: View) -> Iterator[Hit]:
     ```
     """
     theirs = view.theirs
-    if not theirs.whole or theirs.dialect in ("own", "easy-toml") or theirs.get("caption_extension"):
+    if theirs.dialect in ("own", "easy-toml") or theirs.get("caption_extension"):
+        return
+    if not theirs.whole and not (theirs.gui and theirs.has("caption_extension")):
         return
     if theirs.gui and not theirs.has("caption_extension"):
         return

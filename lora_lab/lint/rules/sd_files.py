@@ -61,7 +61,7 @@ def not_an_sd_scripts_setting(view: View) -> Iterator[Hit]:
         return
     command = theirs.dialect == "sd-scripts-command"
     for one in theirs.every:
-        meant = _meant(one.key) if len(one.place) <= 2 else ""
+        meant = _meant(one.key, likest=not command) if len(one.place) <= 2 else ""
         if not meant:
             continue
         sign = "--" if command else ""
@@ -71,15 +71,18 @@ def not_an_sd_scripts_setting(view: View) -> Iterator[Hit]:
         yield Hit(message, (one.key,), remedy, None, "error" if command else None, span=one.key_span)
 
 
-def _meant(key: str) -> str:
-    """Return sd-scripts' name for a key that it does not have; "" where it has it, or nobody knows it."""
+def _meant(key: str, *, likest: bool) -> str:
+    """Return sd-scripts' name for a key that it does not have; "" where it has it, or nobody knows it.
+
+    `likest` asks for slips of the hand too; in a command line these are a syntax error (LL001).
+    """
     if key in _MEANT:
         return _MEANT[key]
     if key in GUI_ONLY or key in DIFFUSERS:
         return ""
     if key in PARAMETERS and not is_known(key):
         return PARAMETERS[key].aliases.get("sd-scripts", "")
-    if is_known(key):
+    if is_known(key) or not likest:
         return ""
     known = [*EVERY_NAME, *(name for names, _, _ in REASONS for name in names)]
     return next(iter(difflib.get_close_matches(key[:60], known, 1, _CLOSE)), "")
@@ -263,3 +266,39 @@ _NETWORK_SCRIPT: Final = {
     "sd3_train": "sd3_train_network",
 }
 _OF_SDXL: Final = frozenset(["cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk", "sdxl"])
+
+
+@_theirs("LL059", "settings-and-data-in-one", "error", source="sd-scripts train_util.py; config_util.py")
+def settings_and_data_in_one(view: View) -> Iterator[Hit]:
+    """One file holds the settings of a run and its data set.
+
+    What it does
+    Looks for `[[datasets]]` beside sections of settings.
+
+    Why is this bad
+    As a `--config_file` the data set is not read, and as a `--dataset_config` the settings are refused.
+
+    Bad
+    ```toml
+    [[datasets]]
+    resolution = 512
+    [[datasets.subsets]]
+    image_dir = "a/cat"
+    [training]
+    pretrained_model_name_or_path = "a/base"
+    learning_rate = 1e-4
+    ```
+
+    Good
+    ```toml
+    [training]
+    pretrained_model_name_or_path = "a/base"
+    learning_rate = 1e-4
+    dataset_config = "data.toml"
+    ```
+    """
+    theirs = view.theirs
+    if theirs.dialect == "mixed":
+        place = next((one.key_span for one in theirs.every if one.place[0] == "datasets"), theirs.start)
+        message = "settings and [[datasets]] in one file: a --config_file does not read the latter, a --dataset_config"
+        yield Hit(f"{message} refuses the former", ("datasets",), "write them into two files", span=place)

@@ -14,7 +14,11 @@ _LORA = "sd-scripts lora.py"
 
 def _plain_lora(theirs: Theirs) -> bool:
     """Say whether the network is networks.lora."""
-    return theirs.word("network_module").removeprefix("sd_scripts.") in ("", "networks.lora") and not theirs.gui
+    return (
+        theirs.word("network_module").removeprefix("sd_scripts.") in ("", "networks.lora")
+        and not theirs.gui
+        and not theirs.on("lyco")
+    )
 
 
 @_theirs("LL350", "default-rank", "warning", source=f"{_LORA} create_network")

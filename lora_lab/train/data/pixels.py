@@ -1,5 +1,7 @@
 """From a picture file to pixels: decode, turn upright, resize, crop, scale to [-1, 1]."""
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy
@@ -26,6 +28,20 @@ def load(path: Path) -> Image.Image:
     except _BROKEN as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise Failure(f"{path} cannot be decoded ({reason})", "remove it or convert it") from None
+
+
+def check(paths: Iterable[Path]) -> None:
+    """Decode every picture once, several at a time.
+
+    Raises Failure, naming the first that cannot be decoded: a file that ends in the middle has a sound header.
+    """
+
+    def decoded(path: Path) -> None:
+        load(path)
+
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(decoded, paths):
+            pass
 
 
 def resize(image: Image.Image, size: Size) -> Image.Image:
