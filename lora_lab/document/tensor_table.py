@@ -14,6 +14,9 @@ from lora_lab.failure import Failure
 LARGEST_HEADER: Final = 64 * 1024 * 1024
 """Bytes. An SDXL checkpoint's header has some 400 thousand, that of a LoRA with very many tags some million."""
 
+MOST_TENSORS: Final = 50_000
+"""Tensors of a file; an SDXL checkpoint has 2,500, its largest LoRAs some 10,000."""
+
 
 class Tensor(NamedTuple):
     """One tensor: its number format in safetensors' words (F32, F16, BF16, ...) and its sides."""
@@ -57,6 +60,8 @@ def read_safetensors(path: Path) -> TensorTable:
         raise Failure(f"{path} is no safetensors file: its header is no JSON") from None
     if not isinstance(header, dict):
         raise Failure(f"{path} is no safetensors file: its header is no JSON object")
+    if len(header) > MOST_TENSORS:
+        raise Failure(f"{path} names {len(header):,} tensors, more than any model has")
     metadata = header.pop("__metadata__", None)
     texts = metadata if isinstance(metadata, dict) else {}
     tensors = {name: _tensor(about) for name, about in header.items() if isinstance(about, dict)}

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lora_lab.document.model_header import ModelHeader, read_model_header
+from lora_lab.document.tensor_table import MOST_TENSORS
 
 BLOCK, TO_K = "attentions_0_transformer_blocks_0", "lora_unet_mid_block_attn2_to_k"
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
@@ -294,6 +295,12 @@ def test_headers_that_lie(data: bytes, suffix: str, tmp_path: Path) -> None:
     (tmp_path / f"a{suffix}").write_bytes(data)
     found = read_model_header(tmp_path / f"a{suffix}")
     assert found is None or found.kind in ("unknown", "lora")
+
+
+def test_too_many_tensors(tmp_path: Path) -> None:
+    """A header that names more tensors than any model is not looked through."""
+    path = write(tmp_path / "a.safetensors", {f"t{number}": [1] for number in range(MOST_TENSORS + 1)})
+    assert read_model_header(path) is None
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
