@@ -19,7 +19,7 @@ EACH = 3
 def test_every_mistake_with_a_rule_is_planted() -> None:
     """Each of the 40 is in the table, and each that a rule covers has at least five plants."""
     assert [one.number for one in MISTAKES] == list(range(1, 41))
-    assert len(WITH_RULES) >= 30
+    assert len(WITH_RULES) == 39  # diffusers' data sets (#36) are no files that lint reads
     assert all(len(planted.plants(one.number, 0)) >= 5 for one in WITH_RULES)
     assert len(CLEAN) >= 30
 
