@@ -17,6 +17,7 @@ COMMANDS = {
     "doctor": "Show what this machine can do.",
     "train": "Train one LoRA.",
     "sweep": "Train every run of a grid and compare them.",
+    "status": "Show how the runs of a sweep stand.",
     "ui": "Open MLflow on the runs.",
     "lsp": "Serve an editor: findings while you type, meanings, fixes.",
     "quickstart": "See it all work in a few minutes, on any machine.",

@@ -1,5 +1,7 @@
 """Training the runs of a plan: who trains them, who watches, what is shown at the end."""
 
+import json
+import math
 import os
 import signal
 import threading
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     MakeExecutor = Callable[[Callable[[Path], Recording], Watch], Executor]
 
 TABLE = "table.txt"
+BEST = "best.json"
+
+ENOUGH = 4
+"""Finished runs from which on it can be said what mattered."""
 
 
 def train_all(judged: "JudgedPlan", grid: "Grid", grid_path: Path, options: "SweepOptions") -> int:
@@ -102,12 +108,14 @@ def _recorded(jobs: Sequence["Job"], sweep: _Sweep, tracker: "Tracker", watch: "
     """Train the jobs, with the sweep itself as the parent run of all of them."""
     from lora_lab.cli.table import outcome_table
     from lora_lab.sweep.execute import Limits, execute
+    from lora_lab.sweep.sweep_record import write_sweep
     from lora_lab.tracking.events import Artifact, RunEnded, RunStarted
     from lora_lab.tracking.view import join_axes
     from lora_lab.whole_files import write_whole
 
     plan = sweep.plan
     parent = tracker.recorder(sweep.folder)
+    write_sweep(sweep.folder, plan.name, plan.metric, plan.axes, jobs)
     tags = {
         "lora_lab.run": "sweep",
         "lora_lab.sweep": plan.name,
@@ -125,7 +133,7 @@ def _recorded(jobs: Sequence["Job"], sweep: _Sweep, tracker: "Tracker", watch: "
         seen = _CatchingUp(watch, tracker)
         with _terminated_is_interrupted():
             executor = sweep.executor(lambda folder: tracker.recorder(folder, sweep.folder), seen)
-            done = execute(jobs, sweep.folder, executor, seen, limits)
+            done = execute(jobs, plan.name, sweep.folder, executor, seen, limits)
         table = outcome_table(done.outcomes, plan.metric, plan.axes)
         write_whole(sweep.folder / TABLE, table + "\n")
         parent(Artifact(path=sweep.folder / TABLE))
@@ -219,6 +227,10 @@ def show_outcomes(outcomes: Sequence["Outcome"], plan: "Plan", folder: Path) -> 
     if best is not None:
         value = best.metrics[plan.metric.name]
         click.echo(f"best: {best.run.name} ({plan.metric.name} {value:.5g})\n      {best.lora}")
+        click.echo(f"      lora-lab train {_quoted(_best_config(plan, best, folder))} trains it again")
+    shares = _shares(outcomes, plan)
+    if shares:
+        click.echo(f"what mattered for {plan.metric.name}: {shares}")
     click.echo(f"runs: {folder}")
 
 
@@ -227,3 +239,33 @@ def _show_target(name: str, target: "Target", tracking_uri: str | None) -> None:
     option = f" --tracking-uri {target.shown}" if tracking_uri else ""
     quoted = f'"{name}"' if " " in name else name
     click.echo(f"look: lora-lab ui {quoted}{option}")
+
+
+def _best_config(plan: "Plan", best: "Outcome", folder: Path) -> Path:
+    """Write the config of the best run, as a file that `lora-lab train` takes."""
+    from lora_lab.whole_files import write_whole
+
+    run = plan.runs[best.run.index]
+    path = folder / BEST
+    values = {key: value for key, value in run.values.items() if key not in ("multi_run_folder", "load_json_path")}
+    values["output_folder"] = str(folder / "best")
+    write_whole(path, json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n")
+    return path
+
+
+def _shares(outcomes: Sequence["Outcome"], plan: "Plan") -> str:
+    """Return which part of the metric's variance each parameter explains, where there are runs enough to tell."""
+    from lora_lab.sweep.importance import importance
+
+    name = plan.metric.name
+    points = [
+        (outcome.run.axes, outcome.metrics[name])
+        for outcome in outcomes
+        if outcome.status == "FINISHED" and math.isfinite(outcome.metrics.get(name, math.nan))
+    ]
+    shares = importance(points, plan.axes) if len(points) >= ENOUGH else {}
+    return ", ".join(f"{axis} {share:.0%}" for axis, share in shares.items())
+
+
+def _quoted(path: Path) -> str:
+    return f'"{path}"' if " " in str(path) else str(path)

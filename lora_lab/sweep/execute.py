@@ -1,11 +1,13 @@
 """Trains the runs of a plan: deals them out, tries lost ones again, trains none twice; none can end the others."""
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lora_lab.sweep.adopt import adopt, finished_elsewhere
 from lora_lab.sweep.attempt import ended_note
 from lora_lab.sweep.groups import groups
 from lora_lab.sweep.in_process import InProcess
@@ -55,11 +57,12 @@ class Limits:
 
 def execute_here(jobs: Sequence[Job], sweep_name: str, sweep_folder: Path, around: Surroundings) -> Executed:
     """Train every job in this process, one after another."""
-    return execute(jobs, sweep_folder, InProcess(sweep_name, sweep_folder, around), around.watch)
+    return execute(jobs, sweep_name, sweep_folder, InProcess(sweep_name, sweep_folder, around), around.watch)
 
 
 def execute(
     jobs: Sequence[Job],
+    sweep_name: str,
     sweep_folder: Path,
     executor: Executor,
     watch: Watch,
@@ -67,11 +70,11 @@ def execute(
 ) -> Executed:
     """Train every job into a folder of its own below `sweep_folder`; equal runs are trained once.
 
-    A run that an earlier sweep did not finish goes on in its folder. A task that is lost (its process died, memory ran
-    out) is tried again in halves. The first KeyboardInterrupt lets the runs keep their states, the second ends them.
-    Raises `Failure` only where `sweep_folder` cannot be written.
+    What this sweep or one beside it has finished is taken over; a run that was interrupted goes on in its folder. A
+    task that is lost (its process died, memory ran out) is tried again in halves. The first KeyboardInterrupt lets the
+    runs keep their states, the second ends them. Raises `Failure` only where `sweep_folder` cannot be written.
     """
-    scheduler = _Scheduler(jobs, sweep_folder, executor, watch, limits)
+    scheduler = _Scheduler(jobs, sweep_name, sweep_folder, executor, watch, limits)
     orderly = False
     try:
         orderly = scheduler.run()
@@ -83,6 +86,7 @@ def execute(
 @dataclass
 class _Scheduler:
     jobs: Sequence[Job]
+    name: str
     folder: Path
     executor: Executor
     watch: Watch
@@ -124,8 +128,12 @@ class _Scheduler:
     def _deal_out(self) -> None:
         """Take what was trained before; put the rest in packs, equal runs once."""
         done = finished_runs(self.folder)
+        others = finished_elsewhere(self.folder)
         fresh: list[Job] = []
         for job in self.jobs:
+            if job.identity in others and job.identity not in done and job.identity not in self._twins:
+                with contextlib.suppress(OSError):  # what cannot be taken over is trained
+                    done[job.identity] = adopt(*others[job.identity], self.name, self.folder)
             if job.identity in done:
                 self._end(reused(job, *done[job.identity]))
             elif job.identity in self._twins:

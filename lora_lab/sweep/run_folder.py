@@ -62,15 +62,21 @@ def place_of(identity: str, sweep_folder: Path, taken: Container[Path] = ()) -> 
 
     Whoever trains there goes on from what that attempt left. Raises `Failure`.
     """
-    if sweep_folder.is_dir():
-        for folder in sorted((path for path in sweep_folder.iterdir() if _number(path)), key=_number):
-            record = read_record(folder)
-            unfinished = record is not None and record.identity == identity and record.status != "FINISHED"
-            if unfinished and folder not in taken:
-                with contextlib.suppress(OSError), held_if_free(folder / LOCK) as free:
-                    if free:  # nobody else is at it
-                        return folder
+    for folder in run_folders(sweep_folder):
+        record = read_record(folder)
+        unfinished = record is not None and record.identity == identity and record.status != "FINISHED"
+        if unfinished and folder not in taken:
+            with contextlib.suppress(OSError), held_if_free(folder / LOCK) as free:
+                if free:  # nobody else is at it
+                    return folder
     return claim(sweep_folder)
+
+
+def run_folders(sweep_folder: Path) -> list[Path]:
+    """Return the folders of a sweep's runs, in the order of their numbers; none where there is no such folder."""
+    if not sweep_folder.is_dir():
+        return []
+    return sorted((path for path in sweep_folder.iterdir() if _number(path)), key=_number)
 
 
 def _number(path: Path) -> int:
@@ -101,9 +107,7 @@ def lora_of(folder: Path, record: RunRecord) -> Path | None:
 def finished_runs(sweep_folder: Path) -> dict[str, tuple[Path, RunRecord]]:
     """Return every finished run below `sweep_folder` whose LoRA is there, by identity; of equal ones the first."""
     found: dict[str, tuple[Path, RunRecord]] = {}
-    if not sweep_folder.is_dir():
-        return found
-    for folder in sorted((path for path in sweep_folder.iterdir() if _number(path)), key=_number):
+    for folder in run_folders(sweep_folder):
         record = read_record(folder)
         if record is not None and record.status == "FINISHED" and lora_of(folder, record) is not None:
             found.setdefault(record.identity, (folder, record))

@@ -188,6 +188,19 @@ class Spool:
             self._file.close()
 
 
+def copy_spool(source: Path, folder: Path, experiment: str, parent: Path | None) -> None:
+    """Write the events of `source`'s spool into a new one in `folder`: a run of its own for the tracker.
+
+    Files stay where they are. Raises `OSError`; does nothing where there is no spool.
+    """
+    if read_header(source) is None:
+        return
+    header = SpoolHeader(uuid.uuid4().hex, experiment, None if parent is None else _portable(parent, folder))
+    lines = [json.dumps({"kind": "Spool", **vars(header)}) + "\n"]
+    lines += [encode(spooled.event, folder, spooled.time_ms) for spooled in read_events(source, 0)]
+    write_whole(folder / EVENTS, "".join(lines))
+
+
 def _points(spooled: Sequence[SpooledEvent]) -> frozenset[tuple[int, str]]:
     """Return the step and key of every number and picture in a spool."""
     events = [one.event for one in spooled]

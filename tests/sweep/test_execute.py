@@ -115,6 +115,14 @@ def job_of(index: int, rank: int) -> Job:
     return Job(run, check(run.values).config, f"identity-{rank}")
 
 
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """Return a folder without neighbours: finished runs of those would be taken over."""
+    folder = tmp_path / "sweeps" / "one"
+    folder.mkdir(parents=True)
+    return folder
+
+
 def test_runs_are_trained_in_turn_into_folders_of_their_own(tmp_path: Path) -> None:
     """Each run gets the next folder as its output folder and leaves its config and its note there."""
     scene = Scene()

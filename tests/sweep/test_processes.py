@@ -67,13 +67,21 @@ def run(folder: Path, ranks: Sequence[int], watch: Watch, *, slots: int = 1, lim
     command = work.order("sweep", folder)
     command[1:3] = [str(WORKER)]
     executor = Processes(command, folder, [{"SLOT": str(slot)} for slot in range(slots)])
-    return execute([job_of(index, rank) for index, rank in enumerate(ranks)], folder, executor, watch, limits)
+    return execute([job_of(index, rank) for index, rank in enumerate(ranks)], "sweep", folder, executor, watch, limits)
 
 
 def words_of(outcome: Outcome) -> list[str]:
     """Return what the trainer wrote into the LoRA: its process, its slot, how many runs were trained together."""
     assert outcome.lora is not None
     return outcome.lora.read_text().split()
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """Return a folder without neighbours: finished runs of those would be taken over."""
+    folder = tmp_path / "sweeps" / "one"
+    folder.mkdir(parents=True)
+    return folder
 
 
 def test_a_worker_stays_for_all_tasks(tmp_path: Path) -> None:
