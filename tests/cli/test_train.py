@@ -206,3 +206,17 @@ def test_log_dir(train: Train, folder: Path) -> None:
     events = EventAccumulator(str(run))
     events.Reload()
     assert [one.step for one in events.Scalars("loss")] == [1, 2]
+
+
+def test_load_json_path(train: Train, folder: Path) -> None:
+    """Keys of the other file are trained with, but not those on the skip list, nor those that the config itself has."""
+    from safetensors.torch import load_file
+
+    (folder / "other.json").write_text(json.dumps({"net_dim": 3, "alpha": 1, "max_steps": 9, "unet_only": True}))
+    code, said = train(load_json_path="other.json", json_load_skip_list=["alpha"])
+    assert code == 0, said
+    assert "trained 2 steps" in said
+    state = load_file(folder / "out" / "last.safetensors")
+    assert {value.shape[0] for name, value in state.items() if name.endswith("lora_down.weight")} == {3}
+    assert all(name.startswith("lora_unet_") for name in state)
+    assert {float(value) for name, value in state.items() if name.endswith(".alpha")} == {16.0}
