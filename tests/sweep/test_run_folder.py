@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from lora_lab.failure import Failure
-from lora_lab.sweep.run_folder import RunRecord, claim, finished_runs, read_record, write_record
+from lora_lab.locks import held
+from lora_lab.sweep.run_folder import LOCK, RunRecord, claim, finished_runs, place_of, read_record, write_record
 
 
 def test_numbers_go_on_after_the_highest(tmp_path: Path) -> None:
@@ -56,3 +57,13 @@ def test_only_finished_runs_with_their_file_are_known(tmp_path: Path) -> None:
     assert read_record(tmp_path / "run1") == record_of("a")
     assert finished_runs(tmp_path / "none") == {}
     assert [path.name for path in (tmp_path / "run1").iterdir() if path.name.endswith(".part")] == []
+
+
+def test_an_unfinished_run_goes_on_in_its_folder(tmp_path: Path) -> None:
+    """A run that was interrupted, or whose process died, is taken up where it lies, unless another process is at it."""
+    for identity, status in (("a", "FINISHED"), ("b", "KILLED"), ("c", "RUNNING")):
+        write_record(claim(tmp_path), RunRecord(identity=identity, name=identity, status=status, axes={}))
+    assert [place_of(identity, tmp_path).name for identity in "bc"] == ["run2", "run3"]
+    with held(tmp_path / "run3" / LOCK):
+        assert place_of("c", tmp_path).name == "run4"
+    assert place_of("a", tmp_path).name == "run5"

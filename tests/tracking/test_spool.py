@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lora_lab.failure import Failure
 from lora_lab.tracking.events import (
+    DECIDES,
     Artifact,
     DatasetUsed,
     Event,
@@ -17,11 +18,13 @@ from lora_lab.tracking.events import (
     RunStarted,
     SamplePicture,
 )
+from lora_lab.tracking.recorder import Recorder, Tracker
 from lora_lab.tracking.spool import (
     EVENTS,
     SENT,
     Sent,
     Spool,
+    can_go_on,
     decode,
     encode,
     read_events,
@@ -147,3 +150,37 @@ def test_any_metrics_survive(message: str, values: dict[str, float], step: int) 
 def test_any_line_is_read_without_an_exception(line: str) -> None:
     """A line that is no event is None, whatever it is."""
     assert decode(line, Path("/run"), 0) is None
+
+
+def test_a_run_that_goes_on_tells_nothing_twice(tmp_path: Path) -> None:
+    """Numbers and pictures that the spool has are left out when the run repeats its last steps; new ones are kept."""
+    first = Recorder(Spool(tmp_path, "e", None, no_warning), Tracker(None, "e", no_warning), owns_tracker=False)
+    picture = SamplePicture(step=2, key="sample_00", path=tmp_path / "2.png")
+    for event in (Metrics(step=1, values={"loss": 1.0}, time_ms=1), Metrics(step=2, values={"loss": 2.0}, time_ms=2)):
+        first(event)
+    first(picture)
+    first.close()
+    again = Recorder(Spool(tmp_path, "e", None, no_warning), Tracker(None, "e", no_warning), owns_tracker=False)
+    again(Metrics(step=2, values={"loss": 2.5, "epoch_loss": 1.5}, time_ms=3))
+    again(picture)
+    again(Metrics(step=3, values={"loss": 3.0}, time_ms=4))
+    again.close()
+    events = [spooled.event for spooled in read_events(tmp_path, 0)]
+    told = [(event.step, dict(event.values)) for event in events if isinstance(event, Metrics)]
+    assert told == [(1, {"loss": 1.0}), (2, {"loss": 2.0}), (2, {"epoch_loss": 1.5}), (3, {"loss": 3.0})]
+    assert events.count(picture) == 1
+
+
+def test_which_log_can_go_on(tmp_path: Path) -> None:
+    """A log goes on if it is of a run with the same decisions that has not finished."""
+    ends = {"killed": ["KILLED"], "crashed": [], "finished": ["FINISHED"], "went on": ["KILLED", "FINISHED"]}
+    for name, statuses in ends.items():
+        spool = Spool(tmp_path / name, "e", None, no_warning)
+        spool(RunStarted(name="n", params={}, tags={DECIDES: "abc"}))
+        for status in statuses:
+            spool(RunEnded(status=status))
+        spool.close()
+    found = [name for name in ends if can_go_on(tmp_path / name, "abc")]
+    assert found == ["killed", "crashed"]
+    assert not can_go_on(tmp_path / "killed", "other")
+    assert not can_go_on(tmp_path / "nowhere", "abc")

@@ -35,6 +35,7 @@ def counted(session, members, batch):
     return real(session, members, batch)
 
 step.pack_losses = counted
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 sys.argv = ["lora-lab", "train", sys.argv[1], "--no-tracking"]
 main()
 """

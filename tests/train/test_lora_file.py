@@ -241,3 +241,14 @@ def test_metadata_in_the_file(layers: Layers, tmp_path: Path) -> None:
         about = file.metadata()
     assert about.keys() == {"ss_tag_frequency", "ss_vae_name", "sshs_model_hash", "sshs_legacy_hash"}
     assert about["ss_tag_frequency"] == '{"a": 1}'
+
+
+def test_equal_loras_are_equal_files(layers: Layers, tmp_path: Path) -> None:
+    """The metadata stand in one order, which the library changes from call to call; tensors and padding are whole."""
+    state, about = state_dict(layers, torch.float32), {f"ss_{number}ä": "x" for number in range(20)}
+    for name in ("a", "b"):
+        save_lora(tmp_path / f"{name}.safetensors", state, about)
+    content = (tmp_path / "a.safetensors").read_bytes()
+    assert content == (tmp_path / "b.safetensors").read_bytes()
+    assert int.from_bytes(content[:8], "little") % 8 == 0
+    assert all(torch.equal(value, state[key]) for key, value in read_lora(tmp_path / "a.safetensors").items())
