@@ -15,7 +15,7 @@ _TYPE_TEXTS: Final[Mapping[type, str]] = {int: "whole number", float: "number", 
 _PATH_TEXTS: Final[Mapping[PathKind, str]] = {
     "file": "path of a file",
     "folder": "path of a folder",
-    "model": "path of a file or folder",
+    "model": "path of a file or folder, or owner/name on a hub",
     "output_folder": "path of a folder",
 }
 

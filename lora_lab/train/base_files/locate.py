@@ -1,5 +1,6 @@
 """Where a model is: on the disk, in the cache of a hub, or on the hub, which is asked only where a config names one."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,9 +34,8 @@ def _from_hub(key: str, name: str, whole: Callable[[Path], bool], fetch: Callabl
     try:
         folder = Path(fetch(name))
     except Exception as error:  # no network, no such model, no right to it: each library has its own
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise Failure(
-            f"{key} {name} is neither here nor in the hub's cache, and cannot be fetched: {line}",
+            f"{key} {name} is neither here nor in the hub's cache, and cannot be fetched: {_reason(error)}",
             "download it first, or give the path of a file or folder",
         ) from error
     if not whole(folder):
@@ -44,6 +44,20 @@ def _from_hub(key: str, name: str, whole: Callable[[Path], bool], fetch: Callabl
             "download its .safetensors file and give the path of that",
         )
     return folder
+
+
+def _reason(error: BaseException) -> str:
+    """Say in a few words why nothing came: the libraries wrap a missing network in long advice on caches."""
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled  # noqa: PLC0415  # only where a hub is named
+
+    chain: list[BaseException] = []
+    while error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__ or error
+    unreachable = (ConnectionError, socket.gaierror, LocalEntryNotFoundError, OfflineModeIsEnabled)
+    if any(isinstance(one, unreachable) for one in chain):
+        return "the hub cannot be reached"
+    return str(chain[0]).strip().splitlines()[0] if str(chain[0]).strip() else type(chain[0]).__name__
 
 
 def _cached(name: str) -> Path | None:
@@ -60,8 +74,14 @@ def _cached(name: str) -> Path | None:
 def _fetch_base(name: str) -> str:
     """Download what a base is made of, code excepted; the filter for pictures is left where it is."""
     from diffusers import DiffusionPipeline  # noqa: PLC0415  # as above
+    from diffusers.utils import logging  # noqa: PLC0415
 
-    return DiffusionPipeline.download(name, trust_remote_code=False, safety_checker=None, feature_extractor=None)
+    shown = logging.get_verbosity()
+    logging.set_verbosity_error()  # what it warns of is the error that it then raises
+    try:
+        return DiffusionPipeline.download(name, trust_remote_code=False, safety_checker=None, feature_extractor=None)
+    finally:
+        logging.set_verbosity(shown)
 
 
 def _fetch_vae(name: str) -> str:

@@ -64,7 +64,7 @@ def _unpickled(path: Path) -> object:
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
         except Exception as error:
-            refused = re.search(r"Unsupported (?:global|class|operand)[^\n]*?((?:\w+\.)+\w+)", str(error))
+            refused = re.search(r"Unsupported (?:global|class)[^\n]*?(?:GLOBAL|:) (\S+) was not", str(error))
             if refused:
                 raise Failure(f"{path} would run {refused[1]} when it is opened", CONVERT) from error
             raise

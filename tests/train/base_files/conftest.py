@@ -160,3 +160,24 @@ def originals(whole_bases: Mapping[str, Path]) -> Mapping[str, State]:
 def vae_state() -> Callable[[Path], State]:
     """Return the function that gives a VAE folder's tensors their original names."""
     return lambda folder: original_vae(state_of(folder))
+
+
+@pytest.fixture(scope="session")
+def published() -> Mapping[str, State]:
+    """SD 1.5's and SD 2.1's tensors in their true sizes under their original names, without memory."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from lora_lab.train.base_files.single_file import LAYOUTS
+
+    found = {}
+    for name in ("sd1", "sd2"):
+        layout = LAYOUTS / name
+        with torch.device("meta"):
+            unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(layout / "unet")).state_dict()
+            vae = AutoencoderKL.from_config(AutoencoderKL.load_config(layout / "vae")).state_dict()
+            text = CLIPTextModel(CLIPTextConfig.from_pretrained(layout / "text_encoder")).state_dict()
+            state = {**original_unet(unet), **(open_clip if name == "sd2" else clip)(text)}
+            state |= {f"first_stage_model.{name}": tensor for name, tensor in original_vae(vae).items()}
+        found[name] = state
+    return found

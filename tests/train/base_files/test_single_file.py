@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 
 from lora_lab.failure import Failure
+from lora_lab.train.base_files import single_file
 from lora_lab.train.base_files.parts import Asked
 from lora_lab.train.families.base import Base
 from lora_lab.train.families.sd1 import SD1
@@ -151,7 +152,7 @@ def test_code_in_a_pickle_never_runs(
     torch.save({**originals["sd1"], "code": Code(marker)}, file, _use_new_zipfile_serialization=new_format)
     kind = family("sd1", whole_bases)
     for asked in (Asked(file), Asked(whole_bases["sd1"], vae=file)):
-        with pytest.raises(Failure, match=r"evil.* would run") as caught:
+        with pytest.raises(Failure, match=r"evil\.\w+ would run getattr when it is opened") as caught:
             kind.load(asked)
         assert "\n" not in str(caught.value)
     assert not marker.exists()
@@ -262,3 +263,34 @@ def test_sdxl_is_refused(tmp_path: Path) -> None:
     }
     with pytest.raises(Failure, match="is an SDXL model, the config trains an SD 1"):
         SD1().load(Asked(save(state, tmp_path / "xl.safetensors")))
+
+
+SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "model.diffusion_model.input_blocks.0.0.weight": ((320, 4, 3, 3), (320, 4, 3, 3)),
+    "model.diffusion_model.input_blocks.1.1.proj_in.weight": ((320, 320, 1, 1), (320, 320)),
+    "model.diffusion_model.input_blocks.4.0.skip_connection.weight": ((640, 320, 1, 1), (640, 320, 1, 1)),
+    "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight": ((1280, 768), (1280, 1024)),
+    "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.ff.net.0.proj.weight": ((2560, 320), (2560, 320)),
+    "first_stage_model.encoder.mid.attn_1.q.weight": ((512, 512, 1, 1), (512, 512, 1, 1)),
+    "first_stage_model.decoder.up.0.block.0.nin_shortcut.weight": ((128, 256, 1, 1), (128, 256, 1, 1)),
+    "cond_stage_model.transformer.text_model.encoder.layers.11.mlp.fc1.weight": ((3072, 768), ()),
+    "cond_stage_model.model.transformer.resblocks.22.attn.in_proj_weight": ((), (3072, 1024)),
+    "cond_stage_model.model.transformer.resblocks.23.mlp.c_fc.weight": ((), (4096, 1024)),
+    "cond_stage_model.model.positional_embedding": ((), (77, 1024)),
+}
+"""Names and shapes in the files of SD 1.5 and SD 2.1 as they were published; () where one has no such tensor."""
+
+
+@pytest.mark.parametrize(("place", "name"), [(0, "sd1"), (1, "sd2")])
+def test_packaged_configs_fit_the_published_files(
+    published: Mapping[str, State], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: int, name: str
+) -> None:
+    """In their true sizes, all tensors of SD 1.5 and SD 2.1 find their place by the configs in the package."""
+    state = published[name]
+    for key, both in SHAPES.items():
+        assert tuple(state[key].shape if key in state else ()) == both[place], key
+    monkeypatch.setattr(single_file, "read_state", lambda path: state)
+    parts = single_file.load_file(Asked(tmp_path / "x.safetensors"), single_file.LAYOUTS / name, "!")
+    sizes = [sum(p.numel() for p in part.parameters()) for part in (parts.unet, *parts.text_encoders, parts.vae)]
+    wanted = ([859_520_964, 123_060_480, 83_653_863], [865_910_724, 340_387_840, 83_653_863])
+    assert sizes == wanted[place]
