@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 MOST_SHOWN = 12
 
+MOST_FORESEEN = 20_000
+"""Runs of which a dry run says what they take; to know which are done, each one's identity is calculated."""
+
 
 @dataclass(frozen=True)
 class SweepOptions:
@@ -72,7 +75,7 @@ def command(grid: Path, no_tracking: bool, **options: Any) -> int:
 
 def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
     """Plan, lint, train and compare the runs of a grid file; return the exit code. Raises `Failure`."""
-    from lora_lab.cli.sweep_run import train_all
+    from lora_lab.cli.sweep_run import jobs_of, show_outlook, sweep_folder, train_all
     from lora_lab.lint import Disk
     from lora_lab.lint.machine import Machine
     from lora_lab.sweep.grid import can_name_a_folder
@@ -91,9 +94,13 @@ def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
     if judged.bad:
         click.echo(f"{len(judged.bad)} of {len(plan.runs)} runs cannot be trained; nothing was started", err=True)
         return 1
+    if options.dry_run and len(plan.runs) > MOST_FORESEEN:
+        return 0
+    jobs = jobs_of(judged, grid)
+    show_outlook(jobs, sweep_folder(judged, grid), options)
     if options.dry_run:
         return 0
-    return train_all(judged, grid, grid_path, options)
+    return train_all(judged, jobs, grid, grid_path, options)
 
 
 def _planned_grid(path: Path, options: SweepOptions) -> "tuple[Grid, Plan] | None":

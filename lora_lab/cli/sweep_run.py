@@ -30,12 +30,15 @@ if TYPE_CHECKING:
 
 TABLE = "table.txt"
 BEST = "best.json"
+GIB = 1 << 30
 
 ENOUGH = 4
 """Finished runs from which on it can be said what mattered."""
 
 
-def train_all(judged: "JudgedPlan", grid: "Grid", grid_path: Path, options: "SweepOptions") -> int:
+def train_all(
+    judged: "JudgedPlan", jobs: "Sequence[Job]", grid: "Grid", grid_path: Path, options: "SweepOptions"
+) -> int:
     """Train the runs of a plan that may be trained; return the exit code."""
     from lora_lab.cli.live import make_watch
     from lora_lab.tracking.recorder import Tracker
@@ -43,7 +46,6 @@ def train_all(judged: "JudgedPlan", grid: "Grid", grid_path: Path, options: "Swe
 
     target = choose_target(options.tracking_uri) if options.tracking else None
     folder = sweep_folder(judged, grid)
-    jobs = _jobs(judged, grid)
     executor = _executor(judged.plan.name, folder, options)
     watch = make_watch(len(jobs))
     watch.metric = judged.plan.metric.name
@@ -90,6 +92,37 @@ def gpu_slots(jobs: int | None) -> list[dict[str, str]]:
     count = jobs or max(len(names), 1)
     threads = {} if names or count == 1 else {"OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // count, 1))}
     return [{"CUDA_VISIBLE_DEVICES": names[slot % len(names)]} if names else dict(threads) for slot in range(count)]
+
+
+def show_outlook(jobs: "Sequence[Job]", folder: Path, options: "SweepOptions") -> None:
+    """Print what the runs are going to take, as far as it is known."""
+    from lora_lab.cli.table import duration
+    from lora_lab.lint import Disk
+    from lora_lab.sweep.outlook import outlook
+
+    known = outlook([job.config for job in jobs], [job.identity for job in jobs], folder, Disk(Path()))
+    left = known.runs - known.done
+    if not left:
+        click.echo(f"  all {known.runs} runs are done before")
+        return
+    slots = len(gpu_slots(options.jobs))
+    seconds = known.seconds(slots)
+    time = "unknown, no run like these was trained here yet"
+    if seconds is not None:
+        speed = f"{known.seconds_per_step:.3g} s a step in {known.earlier} earlier run{'s' * (known.earlier > 1)} here"
+        time = f"about {duration(seconds)}: {speed}" + (f", {slots} at a time" if slots > 1 else "")
+    lines = {
+        "to train": f"{left:,} run{'s' * (left > 1)}"
+        + (f" ({known.done:,} done before)" if known.done else "")
+        + (f", {known.steps:,} steps" if known.steps else ""),
+        "time": time,
+        "disk": f"{known.disk / GIB:.2g} GiB" if known.disk else "",
+        "memory": f"{known.memory / GIB:.1f} GiB on the card for one run (an estimate)" if known.memory else "",
+        "packs": f"{options.pack} runs at a time on one base" if options.pack > 1 else "",
+    }
+    for name, text in lines.items():
+        if text:
+            click.echo(f"  {name:<9} {text}")
 
 
 @dataclass(frozen=True)
@@ -192,7 +225,7 @@ def sweep_folder(judged: "JudgedPlan", grid: "Grid") -> Path:
     return resolve_path(config.output_folder, grid.folder) / judged.plan.name
 
 
-def _jobs(judged: "JudgedPlan", grid: "Grid") -> list["Job"]:
+def jobs_of(judged: "JudgedPlan", grid: "Grid") -> list["Job"]:
     """Return the runs with their identities; raises `Failure` where what they are trained on cannot be read."""
     from lora_lab.config import with_absolute_paths
     from lora_lab.sweep.identity import Digests, identity

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import platform
 import time
 import traceback
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ def train_together(
             stack.enter_context(held(folder / LOCK))
         attempts = []
         for job, folder in zip(jobs, folders, strict=True):
-            attempts.append(attempt := _Attempt(job, sweep_name, folder, around))
+            attempts.append(attempt := _Attempt(job, sweep_name, folder, around, len(jobs)))
             attempt.prepare()
         for attempt in attempts:
             stack.callback(attempt.begin().close)
@@ -118,7 +119,7 @@ class _OfTheSweep:
 class _Attempt:
     """One run being trained into `folder`."""
 
-    def __init__(self, job: Job, sweep_name: str, folder: Path, around: Surroundings) -> None:
+    def __init__(self, job: Job, sweep_name: str, folder: Path, around: Surroundings, together: int) -> None:
         self.outcome: Outcome | None = None
         self._job = job
         self._sweep_name = sweep_name
@@ -129,7 +130,13 @@ class _Attempt:
             update={"output_folder": str(folder), "multi_run_folder": None, "load_json_path": None}
         )
         self._note = RunRecord(
-            identity=job.identity, name=job.run.name, status="RUNNING", axes=job.run.axes, started=_now()
+            identity=job.identity,
+            name=job.run.name,
+            status="RUNNING",
+            axes=job.run.axes,
+            started=_now(),
+            machine=platform.node(),
+            together=together,
         )
 
     def prepare(self) -> None:

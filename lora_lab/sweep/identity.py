@@ -18,6 +18,9 @@ INPUTS = (
 )
 """Keys whose value is a path: what lies there decides, not where."""
 
+VERSION = 1
+"""Raised when a default changes, or what a value means: what was trained before is another run then."""
+
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jxl"})
 _CHUNK = 1 << 20
 
@@ -26,13 +29,15 @@ def identity(config: TrainConfig, digests: Mapping[str, str]) -> str:
     """Return the hash (64 hex digits) of what decides the run's result.
 
     `digests` gives for each of `INPUTS` that is set the hash of its content. The same on every machine and for every
-    order of the keys.
+    order of the keys; and, since a value that is the default is left out, in a later version with more parameters.
     """
-    decides: dict[str, object] = {}
-    for name in sorted(PARAMETERS):
-        if name in UNDECIDING:
-            continue
-        decides[name] = {"content": digests[name]} if name in digests else getattr(config, name)
+    decides: dict[str, object] = {"version": VERSION}
+    for name, known in PARAMETERS.items():
+        value = getattr(config, name)
+        if name in digests:
+            decides[name] = {"content": digests[name]}
+        elif name not in UNDECIDING and value != known.default:
+            decides[name] = value
     text = json.dumps(decides, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -21,7 +21,10 @@ LOCK = ".lock"
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What `run.json` says. Times are ISO 8601 in UTC; `lora` is relative to the run's folder where it lies in it."""
+    """What `run.json` says. Times are ISO 8601 in UTC; `lora` is relative to the run's folder where it lies in it.
+
+    `seconds` were spent on `together` runs at a time, on the machine of that name.
+    """
 
     identity: str
     name: str
@@ -34,6 +37,8 @@ class RunRecord:
     started: str = ""
     finished: str = ""
     reason: str = ""
+    machine: str = ""
+    together: int = 1
 
 
 def claim(sweep_folder: Path) -> Path:

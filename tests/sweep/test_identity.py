@@ -1,5 +1,7 @@
 """Which runs count as the same."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -94,3 +96,20 @@ def test_digests_follow_pictures_and_captions_only(tmp_path: Path) -> None:
     (folder.parent.parent / "moved" / "2_cat" / "b.png").rename(tmp_path / "moved" / "2_cat" / "a.png")
     moved = Digests(tmp_path).of(config_of(img_folder="moved", base_model="base"))
     assert moved["img_folder"] == first["img_folder"]
+
+
+def test_identities_outlive_new_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parameter that a later version adds does not make another run of one that leaves it alone."""
+    before = identity(config_of(net_dim=4), CONTENT)
+    fewer = {name: known for name, known in PARAMETERS.items() if name not in ("min_snr_gamma", "net_dim")}
+    monkeypatch.setattr("lora_lab.sweep.identity.PARAMETERS", {**fewer, "net_dim": PARAMETERS["net_dim"]})
+    assert identity(config_of(net_dim=4), CONTENT) == before
+
+
+def test_an_identity_is_the_same_for_ever() -> None:
+    """A known config has a known identity: whoever changes it, or a default, raises VERSION and writes the new one."""
+    assert identity(config_of(net_dim=4, unet_lr=1e-3), CONTENT).startswith("c289926dbe25df1f")
+    deciding = sorted(set(PARAMETERS) - UNDECIDING - set(INPUTS))
+    defaults = {name: PARAMETERS[name].default for name in deciding if PARAMETERS[name].row <= 65}
+    text = json.dumps(defaults, sort_keys=True, default=str)
+    assert hashlib.sha256(text.encode()).hexdigest().startswith("10caabe7ce14dc22"), text

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lora_lab.config import TrainConfig
-from lora_lab.lint.dataset import EPOCH_KEYS, steps_of
+from lora_lab.lint.dataset import EPOCH_KEYS
 from lora_lab.lint.finding import set_to
-from lora_lab.lint.gpu_memory import GIB, Family, adapter_parameters, estimate, family_of, moments
+from lora_lab.lint.forecast import saved
+from lora_lab.lint.gpu_memory import GIB, Family, estimate, family_of
 from lora_lab.lint.rule import Hit, View, rule
 from lora_lab.lint.rules.base_model import base_header
 from lora_lab.lint.rules.machine import runs_here
 
 _PARTS = ("net_dim", "conv_dim", "unet_only", "text_only")
-_BYTES = {"fp16": 2, "bf16": 2, "float": 4}
 _ROOM = 0.95
 """Part of a card's or disk's space that can be used up; the rest is somebody else's."""
 
@@ -186,15 +186,12 @@ def disk_too_full(view: View) -> Iterator[Hit]:
     family = _family(view)
     if family is None:
         return
-    files = _files(view)
-    one = adapter_parameters(view.config, family) * _BYTES.get(view.config.save_precision, 2)
-    state = adapter_parameters(view.config, family) * (4 + moments(view.config)) if view.config.save_state else 0
-    needed = files * (one + state)
+    left = saved(view, family)
     free = view.machine.free(_folder(view))
-    if free is not None and needed > free * _ROOM:
-        each = f"{files} file(s) of {one / GIB * 1024:.0f} MiB"
-        each += f" and their states of {state / GIB * 1024:.0f}" if state else ""
-        message = f"the run saves {each}, {needed / GIB:.1f} GiB, and {free / GIB:.1f} are free"
+    if free is not None and left.total > free * _ROOM:
+        each = f"{left.files} file(s) of {left.lora / GIB * 1024:.0f} MiB"
+        each += f" and their states of {left.state / GIB * 1024:.0f}" if left.state else ""
+        message = f"the run saves {each}, {left.total / GIB:.1f} GiB, and {free / GIB:.1f} are free"
         keys = ("output_folder", "save_every_n_epochs", "save_every_n_steps", "save_state")
         yield Hit(message, keys, "make room, save less often, or set save_last_n_epochs")
 
@@ -202,17 +199,3 @@ def disk_too_full(view: View) -> Iterator[Hit]:
 def _folder(view: View) -> Path:
     """Return the folder that is written to."""
     return view.disk.resolve(view.config.output_folder)
-
-
-def _files(view: View) -> int:
-    """Return how many LoRA files are left at the end of the run: as far as can be known, the last one included."""
-    config, files = view.config, 1
-    plan = steps_of(view) if config.save_every_n_steps or config.max_steps is not None else None
-    epochs = config.num_epochs if config.max_steps is None else plan.epochs if plan else 0
-    if config.save_every_n_epochs:
-        saved = max(epochs - 1, 0) // config.save_every_n_epochs
-        files += min(saved, config.save_last_n_epochs or saved)
-    steps = config.max_steps or (plan.total_steps if plan else 0)
-    if config.save_every_n_steps:
-        files += max(steps - 1, 0) // config.save_every_n_steps
-    return files
