@@ -16,6 +16,14 @@ class Failure(Exception):
         return f"{self.what}; {self.remedy}" if self.remedy else self.what
 
 
+class CutShort(Failure):
+    """A run ended before its last step because others did better by then; what it reached is kept."""
+
+    def __init__(self, step: int, total_steps: int) -> None:
+        super().__init__(f"cut short at step {step} of {total_steps}")
+        self.step = step
+
+
 class Stopped(KeyboardInterrupt):
     """Somebody asked for an end (Ctrl-C, SIGTERM), and what was reached is kept.
 

@@ -153,6 +153,8 @@ def ending(outcome: Outcome, metric: str) -> str:
     """Return how a run ended, in words."""
     name = metric if metric in outcome.metrics else "loss"
     value = f", {name} {outcome.metrics[name]:.5g}" if name in outcome.metrics else ""
+    if outcome.status == "PRUNED":
+        return f"{outcome.reason}{' before' if outcome.reused else ''}{value}"
     if outcome.reused:
         return f"done before{value} ({outcome.folder})"
     if outcome.status == "FINISHED":

@@ -35,7 +35,7 @@ def command(folder: Path, form: str) -> int:
     pages = []
     for path, sweep in found:
         runs = _states(path, sweep)
-        complete = complete and all(run.state == "finished" for run in runs)
+        complete = complete and all(run.state in ("finished", "cut short") for run in runs)
         if form == "json":
             pages.append({"folder": str(path), "name": sweep.name, "runs": [asdict(run) for run in runs]})
         else:

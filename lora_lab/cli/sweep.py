@@ -108,6 +108,7 @@ def _planned_grid(path: Path, options: SweepOptions) -> "tuple[Grid, Plan] | Non
     from lora_lab.document.yaml_text import read_yaml
     from lora_lab.sweep.plan import make_plan, read_base
     from lora_lab.sweep.read_grid import read_grid
+    from lora_lab.sweep.study import demand_optuna
 
     document = read_yaml(path)
     read = read_grid(document, str(options.base.absolute()) if options.base else None)
@@ -115,10 +116,10 @@ def _planned_grid(path: Path, options: SweepOptions) -> "tuple[Grid, Plan] | Non
         show_problems(document, read.problems)
         return None
     grid = replace(read.grid, name=options.name) if options.name else read.grid
-    if grid.method == "bayes" or grid.early_terminate or grid.max_hours:
-        raise Failure(
-            "method bayes, early_terminate and max_hours are not built yet", "leave them out of the grid file"
-        )
+    if grid.method == "bayes":
+        raise Failure("method bayes is not built yet", "leave it out of the grid file")
+    if grid.early_terminate and not options.dry_run:
+        demand_optuna()
     base = read_base(grid, _say)
     return grid, make_plan(grid, {**base, **_elsewhere(options)})
 

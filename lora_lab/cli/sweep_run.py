@@ -32,6 +32,9 @@ TABLE = "table.txt"
 BEST = "best.json"
 GIB = 1 << 30
 
+COMPLETE = ("FINISHED", "PRUNED")
+"""Ends of runs that nobody trains again."""
+
 ENOUGH = 4
 """Finished runs from which on it can be said what mattered."""
 
@@ -59,11 +62,11 @@ def train_all(
     if target is not None:
         _show_target(judged.plan.name, target, options.tracking_uri)
     if done.interrupted or done.out_of_time:
-        left = len(jobs) - sum(outcome.status == "FINISHED" for outcome in done.outcomes)
+        left = len(jobs) - sum(outcome.status in COMPLETE for outcome in done.outcomes)
         why = f"max_hours {grid.max_hours:g} is over" if done.out_of_time else "interrupted"
         click.echo(f"{why}: {left} runs are not finished; the same command goes on with them", err=True)
         return 130
-    return 0 if all(outcome.status == "FINISHED" for outcome in done.outcomes) else 1
+    return 0 if all(outcome.status in COMPLETE for outcome in done.outcomes) else 1
 
 
 def _executor(name: str, folder: Path, options: "SweepOptions") -> "MakeExecutor":
@@ -229,12 +232,13 @@ def jobs_of(judged: "JudgedPlan", grid: "Grid") -> list["Job"]:
     """Return the runs with their identities; raises `Failure` where what they are trained on cannot be read."""
     from lora_lab.config import with_absolute_paths
     from lora_lab.sweep.identity import Digests, identity
-    from lora_lab.sweep.roles import Job
+    from lora_lab.sweep.roles import Job, Rule
 
     digests = Digests(grid.folder)
+    rule = Rule(grid.early_terminate, grid.metric) if grid.early_terminate else None
     try:
         return [
-            Job(run, config, identity(config, digests.of(config)), findings)
+            Job(run, config, identity(config, digests.of(config)), findings, rule)
             for run, findings, config in zip(
                 judged.plan.runs,
                 judged.findings,

@@ -6,7 +6,7 @@ from pathlib import Path
 from lora_lab.sweep.execute import Outcome
 from lora_lab.sweep.grid import Metric, label
 
-STATUS_WORDS = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted"}
+STATUS_WORDS = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted", "PRUNED": "cut short"}
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -68,11 +68,18 @@ def outcome_table(outcomes: Sequence[Outcome], metric: Metric, axes: Sequence[st
             *(_number(outcome.metrics, name) for name in names),
             str(outcome.steps) if outcome.steps else "-",
             duration(outcome.seconds),
-            "done before" if outcome.reused else STATUS_WORDS[outcome.status],
+            _status(outcome),
         ]
         for outcome in ranked(outcomes, metric)
     ]
     return text_table(header, rows)
+
+
+def _status(outcome: Outcome) -> str:
+    """Return how a run ended, in words."""
+    if outcome.status == "PRUNED":
+        return outcome.reason or STATUS_WORDS["PRUNED"]
+    return "done before" if outcome.reused else STATUS_WORDS[outcome.status]
 
 
 def _short(value: object) -> str:

@@ -11,16 +11,32 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from lora_lab.failure import Failure
+from lora_lab.failure import CutShort, Failure
 from lora_lab.locks import held
-from lora_lab.sweep.roles import Job, Outcome, Progress, Recording, RunProgress, RunToTrain, Surroundings, TrainResult
-from lora_lab.sweep.run_folder import CONFIG, ERROR, LINT, LOCK, RunRecord, write_record
+from lora_lab.sweep.referee import Referee
+from lora_lab.sweep.roles import (
+    EndStatus,
+    Job,
+    Outcome,
+    Progress,
+    Recording,
+    Rule,
+    RunProgress,
+    RunToTrain,
+    Surroundings,
+    TrainResult,
+)
+from lora_lab.sweep.run_folder import CONFIG, ERROR, LINT, LOCK, RunRecord, read_record, write_record
 from lora_lab.tracking.describe import run_started
 from lora_lab.tracking.events import Artifact, Event, Metrics, Record, RunEnded, RunStarted, Status
 from lora_lab.whole_files import write_whole
 
 TOTAL_STEPS = "derived.total_steps"
 """The parameter in which a training says how long it is going to be."""
+
+
+CUT_SHORT = "lora_lab.cut_short"
+"""The tag that says where a run was cut short; empty where it went on after all."""
 
 
 class OutOfMemory(Exception):
@@ -115,17 +131,24 @@ class _OfTheSweep:
             self.heard.update(event.values)
         self.record(event)
 
+    def tag(self, name: str, text: str) -> None:
+        """Say something more of the run."""
+        self.record(replace(self.start, params={}, tags={**self.start.tags, name: text}))
+
 
 class _Attempt:
     """One run being trained into `folder`."""
 
     def __init__(self, job: Job, sweep_name: str, folder: Path, around: Surroundings, together: int) -> None:
         self.outcome: Outcome | None = None
+        self._referee: Referee | None = None
         self._job = job
         self._sweep_name = sweep_name
         self._folder = folder
         self._around = around
         self._clock = time.monotonic()
+        before = read_record(folder)
+        self._was_cut_short = before is not None and before.status == "PRUNED"
         self._config = job.config.model_copy(
             update={"output_folder": str(folder), "multi_run_folder": None, "load_json_path": None}
         )
@@ -154,14 +177,23 @@ class _Attempt:
     def begin(self) -> Recording:
         """Open the run's record and say what it is going to be."""
         recording = self._around.open_recorder(self._folder)
-        start = run_started(self._config, name=self._job.run.name, tags=self._tags())
+        tags = {**self._tags(), CUT_SHORT: ""} if self._was_cut_short else self._tags()
+        start = run_started(self._config, name=self._job.run.name, tags=tags)
         recording(start)
         recording(Artifact(path=self._folder / CONFIG))
         recording(Artifact(path=self._folder / LINT))
         self._around.watch.started(self._job, self._folder)
         self._ours = _OfTheSweep(recording, start)
+        rule = self._job.rule
+        if rule is not None:
+            self._referee = Referee(rule, self._job.identity, self._folder.parent)
         self.to_train = RunToTrain(
-            config=self._config, folder=self._folder, record=self._ours, name=self._job.run.name, ended=self.end
+            config=self._config,
+            folder=self._folder,
+            record=self._ours,
+            name=self._job.run.name,
+            ended=self.end,
+            judge=self._referee,
         )
         return recording
 
@@ -182,7 +214,9 @@ class _Attempt:
 
     def end(self, result: TrainResult | Failure) -> None:
         """Take down how the run ended; only the first end counts."""
-        if isinstance(result, Failure):
+        if isinstance(result, CutShort):
+            self._cut_short(result)
+        elif isinstance(result, Failure):
             self.break_off("FAILED", str(result))
         elif self.outcome is None:
             self._finish(
@@ -197,7 +231,23 @@ class _Attempt:
                 )
             )
 
-    def break_off(self, status: Status, reason: str) -> None:
+    def _cut_short(self, result: CutShort) -> None:
+        """Take down that the run was ended because others did better: what it reached counts as far as it goes."""
+        if self.outcome is None:
+            self._ours.tag(CUT_SHORT, str(result))
+            self._finish(
+                Outcome(
+                    run=self._job.run,
+                    status="PRUNED",
+                    folder=self._folder,
+                    metrics=dict(self._ours.heard),
+                    steps=result.step,
+                    seconds=time.monotonic() - self._clock,
+                    reason=str(result),
+                )
+            )
+
+    def break_off(self, status: EndStatus, reason: str) -> None:
         """Take down that the run did not finish."""
         if self.outcome is None:
             if (self._folder / ERROR).is_file():
@@ -220,9 +270,13 @@ class _Attempt:
             self._ours(Artifact(path=lora))
         if (self._folder / ERROR).is_file():
             self._ours(Artifact(path=self._folder / ERROR))
-        self._ours.record(RunEnded(status=outcome.status, message=outcome.reason))
+        # To MLflow a run that was cut short is KILLED: whoever asks it for finished runs wants whole ones.
+        status: Status = "KILLED" if outcome.status == "PRUNED" else outcome.status
+        self._ours.record(RunEnded(status=status, message=outcome.reason))
+        if self._referee is not None:
+            self._referee.over(outcome.status, outcome.metrics)
         with contextlib.suppress(OSError):  # a full disk costs the note, not the runs to come
-            write_record(self._folder, ended_note(self._note, outcome))
+            write_record(self._folder, ended_note(self._note, outcome, self._job.rule))
         self._around.watch.ended(outcome)
 
     def _tags(self) -> dict[str, str]:
@@ -237,7 +291,7 @@ class _Attempt:
         }
 
 
-def ended_note(note: RunRecord, outcome: Outcome) -> RunRecord:
+def ended_note(note: RunRecord, outcome: Outcome, rule: Rule | None = None) -> RunRecord:
     """Return what `run.json` says of a run that is over; its LoRA relative to the folder where it lies in it."""
     lora, folder = outcome.lora, outcome.folder
     inside = lora is not None and lora.absolute().is_relative_to(folder.absolute())
@@ -251,6 +305,7 @@ def ended_note(note: RunRecord, outcome: Outcome) -> RunRecord:
         seconds=round(outcome.seconds, 3),
         finished=_now(),
         reason=outcome.reason,
+        rule=rule.text if rule is not None and outcome.status == "PRUNED" else "",
     )
 
 

@@ -26,7 +26,15 @@ from lora_lab.sweep.roles import (
     Warned,
     Watch,
 )
-from lora_lab.sweep.run_folder import RunRecord, finished_runs, read_record, reused, write_record
+from lora_lab.sweep.run_folder import (
+    RunRecord,
+    cut_short,
+    done_before,
+    finished_runs,
+    read_record,
+    reused,
+    write_record,
+)
 
 __all__ = ["Executed", "Job", "Outcome", "Progress", "Surroundings", "Train", "execute", "execute_here"]
 
@@ -130,6 +138,8 @@ class _Scheduler:
         done = finished_runs(self.folder)
         others = finished_elsewhere(self.folder)
         fresh: list[Job] = []
+        for rule in {job.rule.text for job in self.jobs if job.rule is not None}:
+            done = {**cut_short(self.folder, rule), **done}
         for job in self.jobs:
             if job.identity in others and job.identity not in done and job.identity not in self._twins:
                 with contextlib.suppress(OSError):  # what cannot be taken over is trained
@@ -181,7 +191,7 @@ class _Scheduler:
         identity = next(job.identity for job in self.jobs if job.run.index == outcome.run.index)
         for twin in self._twins.pop(identity, []):
             record = read_record(outcome.folder)
-            if outcome.status == "FINISHED" and record is not None:
+            if outcome.status in ("FINISHED", "PRUNED") and record is not None:
                 self._end(reused(twin, outcome.folder, record))
             else:
                 self._end(Outcome(run=twin.run, status=outcome.status, folder=outcome.folder, reason=outcome.reason))
@@ -221,10 +231,10 @@ class _Scheduler:
         """See what has become of runs that another sweep was training; take over those that it has left."""
         time.sleep(ELSEWHERE_SECONDS)
         jobs, self._elsewhere = self._elsewhere, []
-        done = finished_runs(self.folder)
         for job in jobs:
-            if job.identity in done:
-                self._end(reused(job, *done[job.identity]))
+            known = done_before(job, self.folder)
+            if known is not None:
+                self._end(reused(job, *known))
             else:
                 self._wait((job,))
 

@@ -265,6 +265,10 @@ class _Reader:
                     self.notes.at((*place, key), f"{key} must be a whole number of at least {lowest}, not {value!r}")
                 else:
                     numbers[key] = value
+        if "max_iter" in numbers and "min_iter" not in numbers:  # W&B's other way to say where the first rung is
+            halvings = given.get("s", 1)
+            if isinstance(halvings, int) and 0 <= halvings < 64:
+                numbers["min_iter"] = max(numbers["max_iter"] // numbers.get("eta", 3) ** halvings, 1)
         return EarlyTerminate(given["type"], **numbers)
 
     def _count(self, key: str, lowest: int = 1, needed_by: Method = "grid") -> int | None:

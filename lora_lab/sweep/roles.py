@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from lora_lab.config import TrainConfig
 from lora_lab.failure import Failure
 from lora_lab.lint import Finding
+from lora_lab.sweep.grid import EarlyTerminate, Metric
 from lora_lab.sweep.plan import PlannedRun
 from lora_lab.tracking.events import Event, Record, Status
 
@@ -54,13 +55,18 @@ class TrainResult(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RunToTrain:
-    """One run of a pack: where its files go, who hears its events, and who is told at once how it ended."""
+    """One run of a pack: where its files go, who hears its events, and who is told at once how it ended.
+
+    `judge` is asked after each validation, with the step and the latest metrics, whether to end the run there; its end
+    is the failure CutShort then.
+    """
 
     config: TrainConfig
     folder: Path
     record: Record
     name: str
     ended: Callable[[TrainResult | Failure], None]
+    judge: Callable[[int, Mapping[str, float]], bool] | None = None
 
 
 class Train(Protocol):
@@ -79,13 +85,34 @@ class Recording(Protocol):
 
 
 @dataclass(frozen=True)
+class Rule:
+    """When runs are cut short, and by which metric."""
+
+    early: EarlyTerminate
+    metric: Metric
+
+    @property
+    def text(self) -> str:
+        """Return the rule in a line; equal rules, equal lines."""
+        early = self.early
+        until = f" to {early.max_iter}" if early.max_iter else ""
+        eta = f", eta {early.eta}" if early.type == "hyperband" else ""
+        return f"{early.type} from {early.min_iter}{until}{eta}, {self.metric.goal} {self.metric.name}"
+
+
+@dataclass(frozen=True)
 class Job:
-    """A planned run with its config, its identity and what lint said."""
+    """A planned run with its config, its identity, what lint said, and when it is cut short."""
 
     run: PlannedRun
     config: TrainConfig
     identity: str
     findings: tuple[Finding, ...] = ()
+    rule: Rule | None = None
+
+
+EndStatus = Status | Literal["PRUNED"]
+"""How a run of a sweep ends; PRUNED was cut short on purpose."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +120,7 @@ class Outcome:
     """How a run ended. `reused` runs were trained by an earlier sweep; `reason` is a line where it did not finish."""
 
     run: PlannedRun
-    status: Status
+    status: EndStatus
     folder: Path
     metrics: Mapping[str, float] = field(default_factory=dict)
     lora: Path | None = None

@@ -39,6 +39,7 @@ class RunRecord:
     reason: str = ""
     machine: str = ""
     together: int = 1
+    rule: str = ""  # that has cut the run short
 
 
 def claim(sweep_folder: Path) -> Path:
@@ -119,15 +120,34 @@ def finished_runs(sweep_folder: Path) -> dict[str, tuple[Path, RunRecord]]:
     return found
 
 
+def cut_short(sweep_folder: Path, rule: str) -> dict[str, tuple[Path, RunRecord]]:
+    """Return the runs below `sweep_folder` that this rule has cut short, by identity."""
+    found: dict[str, tuple[Path, RunRecord]] = {}
+    for folder in run_folders(sweep_folder):
+        record = read_record(folder)
+        if record is not None and record.status == "PRUNED" and record.rule == rule:
+            found[record.identity] = (folder, record)
+    return found
+
+
+def done_before(job: Job, sweep_folder: Path) -> tuple[Path, RunRecord] | None:
+    """Return the folder and record of a run that needs no training: it has finished, or its rule has cut it short."""
+    known = finished_runs(sweep_folder).get(job.identity)
+    if known is None and job.rule is not None:
+        known = cut_short(sweep_folder, job.rule.text).get(job.identity)
+    return known
+
+
 def reused(job: Job, folder: Path, record: RunRecord) -> Outcome:
-    """Return the outcome of a run that was trained before."""
+    """Return the outcome of a run that was trained before, or cut short."""
     return Outcome(
         run=job.run,
-        status="FINISHED",
+        status="PRUNED" if record.status == "PRUNED" else "FINISHED",
         folder=folder,
         metrics=record.metrics,
         lora=lora_of(folder, record),
         steps=record.steps,
         seconds=record.seconds,
+        reason=record.reason if record.status == "PRUNED" else "",
         reused=True,
     )

@@ -18,7 +18,10 @@ from lora_lab.whole_files import write_whole
 
 SWEEP = "sweep.json"
 
-State = Literal["finished", "training", "interrupted", "failed", "waiting"]
+State = Literal["finished", "training", "interrupted", "failed", "cut short", "waiting"]
+
+
+_UNFINISHED: Mapping[str, State] = {"FAILED": "failed", "PRUNED": "cut short"}
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def _state(name: str, axes: Mapping[str, object], folder: Path, record: RunRecor
             name, "finished", axes, folder, record.steps, record.steps, dict(record.metrics), record.seconds
         )
     step, total, metrics = _heard(folder)
-    state: State = "failed" if record.status == "FAILED" else "interrupted"
+    state = _UNFINISHED.get(record.status, "interrupted")
     with contextlib.suppress(OSError), held_if_free(folder / LOCK) as free:
         state = state if free else "training"
     return RunState(name, state, axes, folder, step, total, metrics, record.seconds, record.reason)

@@ -8,8 +8,9 @@ from typing import Any
 
 from lora_lab.config import check
 from lora_lab.lint import Finding
+from lora_lab.sweep.grid import EarlyTerminate, Metric
 from lora_lab.sweep.plan import PlannedRun
-from lora_lab.sweep.roles import Ended, Job, Message, Outcome, Over, RunProgress, Started, Stepped, Task, Warned
+from lora_lab.sweep.roles import Ended, Job, Message, Outcome, Over, Rule, RunProgress, Started, Stepped, Task, Warned
 
 
 def task_line(task: Task) -> str:
@@ -21,6 +22,7 @@ def task_line(task: Task) -> str:
             "axes": dict(job.run.axes),
             "config": job.config.model_dump(mode="json"),
             "identity": job.identity,
+            "rule": None if job.rule is None else asdict(job.rule),
             "findings": [asdict(replace(finding, span=None, fix=None)) for finding in job.findings],
         }
         for job in task.jobs
@@ -35,8 +37,12 @@ def read_task(line: str) -> Task:
     for job in body["jobs"]:
         run = PlannedRun(job["index"], job["name"], job["axes"], {})
         findings = tuple(Finding(**{**finding, "keys": tuple(finding["keys"])}) for finding in job["findings"])
-        jobs.append(Job(run, check(job["config"]).config, job["identity"], findings))
+        jobs.append(Job(run, check(job["config"]).config, job["identity"], findings, _rule(job["rule"])))
     return Task(body["number"], tuple(jobs), body["attempt"])
+
+
+def _rule(body: Mapping[str, Any] | None) -> Rule | None:
+    return None if body is None else Rule(EarlyTerminate(**body["early"]), Metric(**body["metric"]))
 
 
 def message_line(message: Message) -> str:

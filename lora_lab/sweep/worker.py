@@ -24,7 +24,7 @@ from lora_lab.sweep.roles import (
     Train,
     Warned,
 )
-from lora_lab.sweep.run_folder import finished_runs, place_of, reused
+from lora_lab.sweep.run_folder import done_before, place_of, reused
 
 CLAIMS = ".claims"
 """Below the sweep's folder: a lock for each run, which whoever trains it holds."""
@@ -57,7 +57,7 @@ class Worker:
                 if not self._claim(job, claims):
                     elsewhere.append(job.run.index)
                     continue
-                known = finished_runs(self.sweep_folder).get(job.identity)  # since the sweep looked
+                known = done_before(job, self.sweep_folder)  # since the sweep looked
                 if known:
                     self.tell(Ended(reused(job, *known)))
                     continue

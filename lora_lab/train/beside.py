@@ -1,17 +1,21 @@
 """What happens beside training: files and pictures that are due, states to go on from, and how each member ends."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lora_lab.failure import Failure, Stopped
+from lora_lab.failure import CutShort, Failure, Stopped
 from lora_lab.tracking.events import RunEnded
 from lora_lab.train import unfinished
 from lora_lab.train.loop import Diverged
 from lora_lab.train.save import Saver
 from lora_lab.train.step import Member
 from lora_lab.train.stop import Stop
+
+Judge = Callable[[int, Mapping[str, float]], bool]
+"""Told a step and the latest metrics after each validation; whether the run should be cut short there."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Beside:
     stop: Stop
     tell: Callable[[str], None]
     began: float = field(default_factory=time.time)
+    judges: Mapping[int, Judge] = field(default_factory=dict)
     ended: dict[int, RunResult | Failure] = field(default_factory=dict)
     tell_end: Callable[[int, RunResult | Failure], None] = lambda key, result: None
     _told: bool = False
@@ -50,6 +55,14 @@ class Beside:
         """Save and draw what is due."""
         self.saver(member, step, epoch)
 
+    def judged(self, member: Member, step: int, epoch: int) -> None:
+        """Ask the member's judge; what is cut short keeps its state, to go on from if somebody wants it after all."""
+        judge = self.judges.get(member.key)
+        if judge is not None and judge(step, dict(member.journal.latest)):
+            with contextlib.suppress(OSError):  # then there is nothing to go on from
+                self.keeper.write(member, step, epoch)
+            raise CutShort(step, member.plan.total_steps)
+
     def finished(self, member: Member) -> None:
         """Write the LoRA; what was kept for a crash goes."""
         lora = self.saver.final(member)
@@ -60,6 +73,10 @@ class Beside:
 
     def failed(self, member: Member, failure: Failure) -> None:
         """Tell how a member ended, and what there is to go on from."""
+        if isinstance(failure, CutShort):
+            member.record(RunEnded(status="KILLED", message=str(failure)))
+            self._end(member, failure)
+            return
         remedy = failure.remedy
         path = unfinished.path_of(member)
         if isinstance(failure, Diverged):

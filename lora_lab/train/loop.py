@@ -60,6 +60,9 @@ class Hook(Protocol):
     def __call__(self, member: Member, step: int, epoch: int) -> None:
         """Do it."""
 
+    def judged(self, member: Member, step: int, epoch: int) -> None:
+        """Hear that the member, which has steps to go, was validated; raise CutShort where it is to end here."""
+
     def finished(self, member: Member) -> None:
         """Write what the member has become; its last step is done."""
 
@@ -151,6 +154,9 @@ def train_pack(
             validate(session, judged, data.validation, done)
             judge(judged, data.validation)
         active = crew.each(active, lambda member: hook(member, done, epoch))  # noqa: B023
+        going_on = [member for member in judged if member in active and member not in ending]
+        left = crew.each(going_on, lambda member: hook.judged(member, done, epoch))  # noqa: B023
+        active = [member for member in active if member in left or member not in going_on]
         crew.each([member for member in active if member in ending], hook.finished)
         if state_due:
             hook.keep_state([member for member in active if member not in ending], done, epoch)

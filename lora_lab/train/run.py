@@ -19,7 +19,7 @@ from lora_lab.failure import Failure
 from lora_lab.tracking.describe import run_started
 from lora_lab.tracking.events import DECIDES, DatasetUsed, Record, RunEnded, Status
 from lora_lab.train import prepare, stop, unfinished
-from lora_lab.train.beside import Beside, RunResult
+from lora_lab.train.beside import Beside, Judge, RunResult
 from lora_lab.train.loop import PackData, Progress, train_pack
 from lora_lab.train.metadata import output_name
 from lora_lab.train.opening import open_base
@@ -33,7 +33,8 @@ from lora_lab.train.step import Member, Session
 class Run:
     """One adapter of a pack: its config (paths absolute), the folder for its files, and who hears its events.
 
-    `ended` is told how the run ended as soon as it has, while others of the pack may go on.
+    `ended` is told how the run ended as soon as it has, while others of the pack may go on. `judge` is asked after each
+    validation whether to cut the run short, which then ends as the failure CutShort.
     """
 
     config: TrainConfig
@@ -41,6 +42,7 @@ class Run:
     record: Record
     name: str = ""
     ended: Callable[[RunResult | Failure], None] = lambda result: None
+    judge: Judge | None = None
 
 
 def train_run(
@@ -127,6 +129,7 @@ def _train(runs: Sequence[Run], ended: dict[int, RunResult | Failure], progress:
             beside = Beside(
                 saver, keeper, asked, tell, ended=ended, tell_end=lambda key, result: runs[key].ended(result)
             )
+            beside.judges = {key: run.judge for key, run in enumerate(runs) if run.judge is not None}
             train_pack(session, members, data, beside, progress)
     finally:
         pack.detach()
