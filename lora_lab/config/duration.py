@@ -145,6 +145,28 @@ class Duration(Topic):
             names=same("save_last_n_epochs"),
         ),
     ] = None
+    keep_best: Annotated[
+        bool,
+        About(
+            row=107,
+            meaning=(
+                "Write the LoRA of the lowest `val_loss` so far to `NAME-best.safetensors`, besides the other files."
+            ),
+            typical="true wherever `validation_split` is set: the last step is rarely the best one.",
+            pitfalls=(
+                Pitfall("It needs `validation_split`: there is nothing to choose by without.", "lora_lab trainer"),
+                Pitfall(
+                    "A run is judged at most 20 times, at the ends of epochs: a best step in between is not seen.",
+                    "lora_lab/train/loop.py MAX_VALIDATIONS",
+                ),
+                Pitfall(
+                    "The lowest loss is not always the LoRA that looks best: compare its pictures with later ones.",
+                    "lora_lab/train/validate.py",
+                ),
+            ),
+            since="2026",
+        ),
+    ] = False
     save_state: Annotated[
         bool,
         About(

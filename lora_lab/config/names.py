@@ -10,6 +10,8 @@ IGNORED_KEYS: Final = frozenset({"$schema", "list_of_json_to_run"})
 
 UNSUPPORTED_KEYS: Final[Mapping[str, str]] = {
     "use_lion": 'write "optimizer_type": "Lion" instead',
+    "ema": 'write "ema_decay": 0.99 instead',
+    "use_ema": 'write "ema_decay": 0.99 instead',
     "lowram": "leave it out, and save memory with gradient_checkpointing or a smaller batch_size",
 }
 """Keys of old files that ask for what is had in another way; false and null are accepted without a word."""

@@ -258,3 +258,32 @@ class Optimizer(Topic):
             names=same("max_grad_norm"),
         ),
     ] = 1.0
+    ema_decay: Annotated[
+        Annotated[float, Field(gt=0.0, lt=1.0)] | None,
+        About(
+            row=108,
+            meaning=(
+                "Average the LoRA's weights over the steps (EMA) and validate, draw and save the average: after each "
+                "step so much of the average stays, and the rest comes from the new weights."
+            ),
+            typical=(
+                "null, or 0.99 for runs of some hundred to some thousand steps; the average reaches back about "
+                "1 / (1 - ema_decay) steps."
+            ),
+            pitfalls=(
+                Pitfall(
+                    "At first less stays, (1 + n) / (10 + n) after n steps: 0.999 is reached after 9,000 steps only.",
+                    "diffusers training_utils.EMAModel.get_decay; TensorFlow ExponentialMovingAverage num_updates",
+                ),
+                Pitfall(
+                    "One more 32-bit copy of the LoRA lies in memory, and in every saved state.",
+                    "lora_lab/train/average.py",
+                ),
+                Pitfall(
+                    "The average lags behind: where the loss still falls at the end, it is the worse one.",
+                    "Morales-Brotons et al. 2024, Exponential Moving Average of Weights in Deep Learning",
+                ),
+            ),
+            since="2026",
+        ),
+    ] = None

@@ -14,6 +14,7 @@ UNDECIDING = frozenset(
         "save_every_n_epochs",
         "save_every_n_steps",
         "save_last_n_epochs",
+        "keep_best",
         "save_state",
         "tag_occurrence_txt_file",
         "sort_tag_occurrence_alphabetically",

@@ -94,6 +94,7 @@ _READ: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "ss_training_comment": ("training_comment", _or_none),
     "ss_validation_split": ("validation_split", _literal),
     "ss_validation_seed": ("validation_seed", _whole),
+    "lora_lab.ema_decay": ("ema_decay", _literal),
 }
 """sd-scripts train_network.py `metadata`: key → ours, and how its text reads."""
 

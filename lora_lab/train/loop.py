@@ -218,8 +218,11 @@ def validate(session: Session, members: Sequence[Member], pictures: ValidationDa
         return
     now = time.time_ns() // 1_000_000
     for member, value in zip(members, validation_losses(session, members, pictures), strict=True):
-        member.journal.latest["val_loss"] = value
-        member.record(Metrics(step=step, values={"val_loss": value}, time_ms=now))
+        values = {"val_loss": value}
+        if member.config.keep_best and step and value < member.journal.latest.get("best_val_loss", math.inf):
+            values |= {"best_val_loss": value, "best_step": step}
+        member.journal.latest.update(values)
+        member.record(Metrics(step=step, values=values, time_ms=now))
 
 
 def close_epoch(members: Sequence[Member], step: int) -> None:

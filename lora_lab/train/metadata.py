@@ -56,6 +56,7 @@ class Progressed:
     step: int
     started_at: float
     finished_at: float
+    val_loss: float | None = None  # of a file that was chosen by it
 
 
 def describe(
@@ -68,6 +69,7 @@ def describe(
         **_optimisation(config, plan),
         **_noise_and_loss(config),
         **_dataset(config, facts),
+        **_own(config, progressed),
     }
     written = {key: _text(value) for key, value in values.items()}
     if config.no_meta:
@@ -194,6 +196,12 @@ def _dataset(config: TrainConfig, facts: DatasetFacts) -> dict[str, object]:
             "mean_img_ar_error": facts.mean_ar_error,
         },
     }
+
+
+def _own(config: TrainConfig, progressed: Progressed) -> dict[str, object]:
+    """What sd-scripts has no name for, where there is any."""
+    found = {"lora_lab.ema_decay": config.ema_decay, "lora_lab.val_loss": progressed.val_loss}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _modelspec(config: TrainConfig, family: Family, progressed: Progressed) -> dict[str, str]:

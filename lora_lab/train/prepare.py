@@ -19,6 +19,7 @@ from lora_lab.config.packs import SHARED_BY_A_PACK
 from lora_lab.failure import Failure
 from lora_lab.tracking.events import Record
 from lora_lab.train import lora_file, optimizer, schedule
+from lora_lab.train.average import Average
 from lora_lab.train.convolutions import convolution_layers
 from lora_lab.train.data import batches, folder, latent_cache, pixels, tags
 from lora_lab.train.data.batches import PackDataset, ValidationDataset
@@ -192,6 +193,8 @@ def add_member(session: Session, config: TrainConfig, key: int, data: PackData, 
     `place` is the run's folder and who hears its events. Raises Failure for what the optimizer refuses.
     """
     check_noise_and_loss(config)
+    if config.keep_best and not data.validation:
+        raise Failure("keep_best goes by the validation loss, and there is none", "set validation_split to 0.1 or so")
     start = lora_file.read_lora(Path(config.lora_model_for_resume)) if config.lora_model_for_resume else None
     session.pack.add(key, adapter_options(config, start))
     layers = list(session.pack.weights(key))
@@ -214,6 +217,9 @@ def add_member(session: Session, config: TrainConfig, key: int, data: PackData, 
         scaler=torch.amp.GradScaler(session.device.type, enabled=config.mixed_precision == "fp16"),
         schedule=schedule.make_schedule(own, config, plan.total_steps, plan.warmup_steps),
         record=place[1],
+        average=Average([p for group in groups for p in group["params"]], config.ema_decay)
+        if config.ema_decay
+        else None,
     )
 
 

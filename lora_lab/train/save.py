@@ -10,6 +10,7 @@ from typing import NamedTuple
 from lora_lab.config import TrainConfig, sides
 from lora_lab.tracking.events import Artifact, SamplePicture
 from lora_lab.train import lora_file, metadata, sample, state
+from lora_lab.train.average import shown
 from lora_lab.train.data import tags
 from lora_lab.train.data.folder import Picture
 from lora_lab.train.metadata import DatasetFacts, Progressed, output_name
@@ -35,6 +36,8 @@ class Saver:
         tasks = _tasks(member, step, epoch)
         if tasks.epoch_file:
             self._save_epoch(member, step, epoch)
+        if tasks.best_file:
+            self._write(member, f"{output_name(member.config)}-best", step, epoch, member.journal.latest["val_loss"])
         if tasks.step_file:
             self._save(member, f"{member.config.change_output_name or 'at'}-step{step:08d}", step, epoch)
         if tasks.pictures:
@@ -64,15 +67,15 @@ class Saver:
         if member.config.save_state:
             state.save_state(member.folder / f"{name}-state", member, step, epoch)
 
-    def _write(self, member: Member, name: str, step: int, epoch: int) -> Path:
+    def _write(self, member: Member, name: str, step: int, epoch: int, val_loss: float | None = None) -> Path:
         config, session = member.config, self._session
         path = member.folder / f"{name}.{config.save_as}"
         started_at, now = moments(self._started_at[member.key], time.time())
-        progressed = Progressed(epoch=epoch, step=step, started_at=started_at, finished_at=now)
+        progressed = Progressed(epoch=epoch, step=step, started_at=started_at, finished_at=now, val_loss=val_loss)
         about = metadata.describe(config, session.family, session.base, self._facts, member.plan, progressed)
-        lora_file.save_lora(
-            path, lora_file.state_dict(member.layers, lora_file.SAVE_DTYPES[config.save_precision]), about
-        )
+        with shown(member):
+            tensors = lora_file.state_dict(member.layers, lora_file.SAVE_DTYPES[config.save_precision])
+        lora_file.save_lora(path, tensors, about)
         member.record(Artifact(path=path, folder="lora"))
         return path
 
@@ -81,7 +84,7 @@ class Saver:
         if member.key not in self._prompts:
             size = sides(config.train_resolution)
             self._prompts[member.key] = sample.read_prompts(config.sample_prompts, Path(), size)
-        with self._session.pack.serving(member.key):
+        with shown(member), self._session.pack.serving(member.key):
             pictures = sample.draw(self._session, self._prompts[member.key], config)
         for number, picture in enumerate(pictures):
             path = member.folder / "sample" / f"{output_name(config)}_{step:06d}_{number:02d}.png"
@@ -101,6 +104,7 @@ def moments(started_at: float, now: float) -> tuple[float, float]:
 
 class _Tasks(NamedTuple):
     epoch_file: bool
+    best_file: bool
     step_file: bool
     pictures: bool
 
@@ -112,6 +116,7 @@ def _tasks(member: Member, step: int, epoch: int) -> _Tasks:
     epoch_ends = step > 0 and step % plan.steps_per_epoch == 0
     return _Tasks(
         epoch_file=epoch_ends and not last and _due(epoch, config.save_every_n_epochs),
+        best_file=step > 0 and config.keep_best and member.journal.latest.get("best_step") == step,
         step_file=step > 0 and not last and _due(step, config.save_every_n_steps),
         pictures=_pictures_due(config, step, epoch if epoch_ends else 0, last),
     )

@@ -33,6 +33,7 @@ def save_state(path: Path, member: Member, step: int, epoch: int, notes: Mapping
         "optimizer": member.optimizer.state_dict(),
         "schedule": member.schedule.state_dict(),
         "scaler": member.scaler.state_dict(),
+        "average": member.average.state_dict() if member.average else None,
         "journal": {"latest": member.journal.latest, "epoch_losses": member.journal.epoch_losses},
     }
     content = io.BytesIO()  # not the file itself: of a full disk torch's writer makes a RuntimeError
@@ -53,6 +54,7 @@ def _made_by(member: Member) -> dict[str, object]:
         "conv_alpha": effective_conv_alpha(config) if config.conv_dim else None,
         "optimizer_type": optimizer_name(config),
         "scheduler": config.scheduler,
+        "ema_decay": config.ema_decay,
     }
 
 
@@ -81,6 +83,8 @@ def load_state(path: Path, member: Member) -> int:
     try:
         member.optimizer.load_state_dict(state["optimizer"])
         member.schedule.load_state_dict(state["schedule"])
+        if member.average is not None:
+            member.average.load_state_dict(state["average"])
     except (KeyError, ValueError, TypeError) as error:
         raise Failure(
             f"state {path} belongs to another optimizer or scheduler", "continue with the same ones"

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from lora_lab.config import StepPlan, TrainConfig
 from lora_lab.tracking.events import Record
 from lora_lab.train import loss, noise, noising
+from lora_lab.train.average import Average
 from lora_lab.train.data.batches import PackBatch
 from lora_lab.train.data.latent_cache import refuse_not_finite
 from lora_lab.train.draws import normal
@@ -59,6 +60,7 @@ class Member:
     scaler: torch.amp.GradScaler
     schedule: Schedule
     record: Record
+    average: Average | None = None
     first_step: int = 0  # done before, by the run that this one goes on from
     journal: Journal = field(default_factory=Journal)
 
@@ -80,6 +82,9 @@ def pack_step(session: Session, members: Sequence[Member], batches: Sequence[Pac
         total += losses.detach()
     norms = [_move(member) for member in members]
     _switch(members, "eval")
+    for member in members:
+        if member.average is not None:
+            member.average.update()
     return total, norms
 
 

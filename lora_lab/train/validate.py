@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from lora_lab.train import noise
+from lora_lab.train.average import shown
 from lora_lab.train.data.batches import PackBatch, ValidationDataset
 from lora_lab.train.draws import normal
 from lora_lab.train.step import Member, Session, encode
@@ -22,7 +23,7 @@ def validation_losses(session: Session, members: Sequence[Member], pictures: Val
     """Return each member's mean squared error over all held-out pictures and `TIMESTEPS`."""
     totals = torch.zeros(len(members), dtype=torch.float64)
     count = 0
-    with session.pack.serving(*(member.key for member in members)):
+    with shown(*members), session.pack.serving(*(member.key for member in members)):
         for number in range(len(pictures)):
             batch = pictures[number].of([member.key for member in members])
             totals += _batch_losses(session, members, batch)

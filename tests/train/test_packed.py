@@ -18,7 +18,15 @@ Same = Callable[[Mapping[str, torch.Tensor], Mapping[str, torch.Tensor]], bool]
 
 MIXED: tuple[dict[str, object], ...] = (
     {"net_dim": 2, "alpha": 2.0, "learning_rate": 2e-3, "test_seed": 1, "loss_type": "huber", "shuffle_captions": True},
-    {"net_dim": 6, "alpha": 1.0, "learning_rate": 5e-4, "test_seed": 2, "unet_only": True, "noise_offset": 0.1},
+    {
+        "ema_decay": 0.6,
+        "net_dim": 6,
+        "alpha": 1.0,
+        "learning_rate": 5e-4,
+        "test_seed": 2,
+        "unet_only": True,
+        "noise_offset": 0.1,
+    },
     {"clip_skip": 2, "test_seed": 3, "network_dropout": 0.3, "scheduler": "constant", "min_snr_gamma": 5.0},
 )
 

@@ -21,6 +21,7 @@ RESUMED: dict[str, dict[str, object]] = {
     "cosine with warm-up": {"scheduler": "cosine_with_restarts", "cosine_restarts": 2, "lr_warmup_steps": 3},
     "plateau": {"scheduler": "plateau", "validation_split": 0.25, "batch_size": 4},
     "plateau by training loss": {"scheduler": "plateau", "lr_warmup_steps": 2, "batch_size": 4},
+    "average of the weights": {"ema_decay": 0.6, "validation_split": 0.25, "keep_best": True},
     "momentum": {"optimizer_type": "SGDNesterov", "scheduler": "step"},
 }
 

@@ -231,3 +231,106 @@ def one_state_at_the_end(view: View) -> Iterator[Hit]:
     if config.save_state and not config.save_every_n_epochs and not config.save_every_n_steps:
         message = "save_state writes one state, at the end: an interrupted run leaves none"
         yield Hit(message, ("save_state",), "set save_every_n_epochs or save_every_n_steps")
+
+
+@rule(
+    "LL515",
+    "keep-best-without-validation",
+    "error",
+    reads=("keep_best", "validation_split"),
+    source="lora_lab/train/prepare.py add_member",
+    targets=OURS,
+)
+def keep_best_without_validation(view: View) -> Iterator[Hit]:
+    """The best LoRA is to be kept, and there is nothing to tell it by.
+
+    What it does
+    Looks for `keep_best` without `validation_split`.
+
+    Why is this bad
+    The best is the one of the lowest validation loss, which needs held-out pictures: the run ends at its start. The
+    training loss would not do, since it goes on falling while the LoRA overfits.
+
+    Bad
+    ```json
+    {"keep_best": true}
+    ```
+
+    Good
+    ```json
+    {"keep_best": true, "validation_split": 0.1}
+    ```
+    """
+    if view.config.keep_best and not view.config.validation_split:
+        message = "keep_best goes by the validation loss, and there is none"
+        yield Hit(message, ("keep_best", "validation_split"), "set validation_split to 0.1 or so")
+
+
+@rule(
+    "LL516",
+    "average-decay-not-reached",
+    "info",
+    reads=("ema_decay", "max_steps"),
+    source="lora_lab/train/average.py decay_at; diffusers training_utils.EMAModel",
+    targets=OURS,
+)
+def average_decay_not_reached(view: View) -> Iterator[Hit]:
+    """The run is too short for the decay of the average.
+
+    What it does
+    Compares `ema_decay` with what its warm-up, (1 + n) / (10 + n) after n steps, reaches in `max_steps`.
+
+    Why is this bad
+    It is no harm, but the number is not the one that acts: every larger one gives the same LoRA, so comparing them
+    compares nothing.
+
+    Bad
+    ```json
+    {"ema_decay": 0.999, "max_steps": 1000}
+    ```
+
+    Good
+    ```json
+    {"ema_decay": 0.99, "max_steps": 1000}
+    ```
+    """
+    decay, steps = view.config.ema_decay, view.config.max_steps
+    if decay is None or steps is None:
+        return
+    reached = steps / (9 + steps)
+    if decay > reached:
+        message = f"ema_decay {decay:g} is not reached in {steps} steps: its warm-up ends at {reached:.4g}"
+        yield Hit(message, ("ema_decay", "max_steps"), f"any number above {reached:.4g} gives the same LoRA")
+
+
+@rule(
+    "LL517",
+    "averaged-twice",
+    "warning",
+    reads=("ema_decay", "optimizer_type"),
+    source="Defazio et al. 2024, The Road Less Scheduled (arXiv:2405.15682)",
+    targets=OURS,
+)
+def averaged_twice(view: View) -> Iterator[Hit]:
+    """The weights of a schedule-free optimizer are averaged once more.
+
+    What it does
+    Looks for `ema_decay` with an optimizer whose name has "schedulefree" in it.
+
+    Why is this bad
+    These optimizers show an average of their weights already. The average of that lags behind for nothing.
+
+    Bad
+    ```json
+    {"ema_decay": 0.99, "optimizer_type": "AdamWScheduleFree"}
+    ```
+
+    Good
+    ```json
+    {"ema_decay": 0.99, "optimizer_type": "AdamW"}
+    ```
+    """
+    name = view.config.optimizer_type
+    if view.config.ema_decay and "schedulefree" in name.lower().replace("_", ""):
+        message = f"{name} averages its weights already, and ema_decay averages them again"
+        yield Hit(message, ("ema_decay", "optimizer_type"), "leave ema_decay out", removed("ema_decay", safe=False))
