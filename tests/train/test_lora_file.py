@@ -5,6 +5,7 @@ import json
 import pickle
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -205,22 +206,24 @@ def test_missing_and_truncated(layers: Layers, tmp_path: Path) -> None:
             read_lora(path)
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """The operating system takes no file larger than 100 bytes."""
+    """Within, the operating system takes no file larger than 100 bytes: not for longer, as pytest's own log is one."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("ending", ["safetensors", "pt"])
-def test_nothing_half_written(layers: Layers, tmp_path: Path, full_disk: None, ending: str) -> None:
+def test_nothing_half_written(layers: Layers, tmp_path: Path, ending: str) -> None:
     """When the disk is full, the older file of that name stays whole and no part of the new one is left."""
     path = tmp_path / f"x.{ending}"
     path.write_bytes(b"older")
-    with pytest.raises(Failure, match="cannot be written"):
+    with full_disk(), pytest.raises(Failure, match="cannot be written"):
         save_lora(path, state_dict(layers, torch.float32), {})
     assert path.read_bytes() == b"older"
     assert list(tmp_path.iterdir()) == [path]
