@@ -38,6 +38,7 @@ class SweepOptions:
     base: Path | None = None
     jobs: int | None = None
     pack: int = 1
+    settings: tuple[str, ...] = ()
     train: "Train | None" = None
 
 
@@ -56,6 +57,9 @@ class _PackSize(click.ParamType[int]):
 @click.command(short_help="Train every run of a grid and compare them.")
 @click.argument("grid", type=click.Path(path_type=Path))
 @click.option("--base", type=click.Path(path_type=Path), help="The base config, in place of the grid file's own.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a parameter in every run, over the base config."
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and what lint says of it; train nothing.")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Train N packs at a time; without, one on each GPU.")
 @click.option("--pack", type=_PackSize(), default=1, metavar="N|off", help="Train N runs at a time on one base model.")
@@ -121,7 +125,8 @@ def _planned_grid(path: Path, options: SweepOptions) -> "tuple[Grid, Plan] | Non
     if grid.early_terminate and not options.dry_run:
         demand_optuna()
     base = read_base(grid, _say)
-    return grid, make_plan(grid, {**base, **_elsewhere(options)})
+    axes = [name for axis in grid.axes for name in axis.names]
+    return grid, make_plan(grid, {**base, **_elsewhere(options, axes)})
 
 
 def _planned_folder(path: Path, options: SweepOptions) -> "tuple[Grid, Plan]":
@@ -138,7 +143,7 @@ def _planned_folder(path: Path, options: SweepOptions) -> "tuple[Grid, Plan]":
         raise Failure(f"no configs in {path}", "name a grid file, or a folder of configs")
     name = options.name or path.resolve().name
     plan = plan_of_configs(name, paths, _say)
-    elsewhere = _elsewhere(options)
+    elsewhere = _elsewhere(options, plan.axes)
     plan = replace(plan, runs=tuple(replace(run, shared={**run.shared, **elsewhere}) for run in plan.runs))
     return Grid(name=name, base={}, folder=path), plan
 
@@ -147,11 +152,30 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _elsewhere(options: SweepOptions) -> dict[str, object]:
-    """Return what --output-folder sets in every run."""
-    if options.output_folder is None:
-        return {}
-    return {"output_folder": str(options.output_folder.absolute()), "multi_run_folder": None}
+def _elsewhere(options: SweepOptions, axes: Sequence[str]) -> dict[str, object]:
+    """Return what the command line sets in every run. Raises `Failure` for what no run could have."""
+    said = dict(_setting(text, axes) for text in options.settings)
+    if options.output_folder is not None:
+        said |= {"output_folder": str(options.output_folder.absolute()), "multi_run_folder": None}
+    return said
+
+
+def _setting(text: str, axes: Sequence[str]) -> tuple[str, object]:
+    """Return the key and value of KEY=VALUE; the value is read as in a grid file, paths start from here."""
+    from lora_lab.config import check
+    from lora_lab.document.yaml_text import parse_yaml
+    from lora_lab.sweep.plan import absolute
+
+    key, equals, written = text.partition("=")
+    if not equals:
+        raise Failure(f"--set {text} has no value", "write it as --set net_dim=16")
+    if key in axes:
+        raise Failure(f"--set {key}: the grid varies it", "change the grid, or set something else")
+    value = parse_yaml(written).values if written else None
+    problems = [problem.message for problem in check({key: value}).problems if problem.key == key]
+    if problems:
+        raise Failure(f"--set {text}: {problems[0]}", f"see lora-lab explain {key}")
+    return key, absolute({key: value}, Path.cwd())[key]
 
 
 def show_problems(document: "YamlDocument", problems: Sequence["ParseProblem"]) -> None:

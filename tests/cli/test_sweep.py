@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -181,6 +181,29 @@ def test_a_grid_that_is_not_there_is_a_failure(project: Path) -> None:
     """A missing grid is one line."""
     with pytest.raises(Failure, match=r"none\.yaml"):
         run_sweep(project / "none.yaml", QUIET)
+
+
+def test_settings_from_the_command_line(project: Path) -> None:
+    """--set goes over the base config in every run; its value is read as in a grid, its path from here."""
+    (project / "other").mkdir()
+    run_sweep(project / "grid.yaml", replace(QUIET, settings=("base_model=other", "max_steps=7", "vae=null")))
+    config = json.loads((project / "out" / "ranks" / "run1" / "config.json").read_text())
+    assert (config["base_model"], config["max_steps"], config["vae"]) == (str(project / "other"), 7, None)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("net_dim=4", "the grid varies it"),
+        ("max_steps", "has no value"),
+        ("max_steps=many", "must be a whole number"),
+        ("max_stesp=4", "did you mean max_steps"),
+    ],
+)
+def test_a_setting_that_no_run_could_have_is_a_failure(project: Path, setting: str, said: str) -> None:
+    """A wrong --set is one line, before anything is looked at."""
+    with pytest.raises(Failure, match=said):
+        run_sweep(project / "grid.yaml", replace(QUIET, settings=(setting,)))
 
 
 def test_a_name_that_is_a_path_is_a_failure(project: Path) -> None:
