@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import model_validator
 
 from lora_lab.config.about import About, Topic
+from lora_lab.config.caption_parts import CaptionParts
 from lora_lab.config.captions import Captions
 from lora_lab.config.duration import Duration
 from lora_lab.config.files import Files
@@ -19,6 +20,7 @@ from lora_lab.config.sampling import Sampling
 TOPICS: tuple[type[Topic], ...] = (
     Files,
     Captions,
+    CaptionParts,
     Network,
     Optimizer,
     Duration,
@@ -29,7 +31,7 @@ TOPICS: tuple[type[Topic], ...] = (
 )
 
 
-class TrainConfig(Sampling, Machine, NoiseLoss, Pictures, Duration, Optimizer, Network, Captions, Files):
+class TrainConfig(Sampling, Machine, NoiseLoss, Pictures, Duration, Optimizer, Network, CaptionParts, Captions, Files):
     """All settings of one training run; the JSON key is the attribute's name, and an explicit null is the default.
 
     Building it raises pydantic's ValidationError; `lora_lab.config.check` collects every problem instead.

@@ -7,8 +7,6 @@ LATER_EASY = frozenset(
     [
         "adaptive_noise_scale",
         "async_upload",
-        "caption_prefix",
-        "caption_suffix",
         "dataset_config",
         "dim_from_weights",
         "face_crop_aug_range",
@@ -40,8 +38,6 @@ LATER_EASY = frozenset(
         "save_n_epoch_ratio",
         "save_state_to_huggingface",
         "sdpa",
-        "token_warmup_min",
-        "token_warmup_step",
         "tokenizer_cache_dir",
         "wandb_api_key",
         "weighted_captions",

@@ -50,12 +50,13 @@ def read_dataset(config: TrainConfig) -> Dataset:
 
     Raises Failure when a folder or picture can't be used.
     """
-    subsets = folder.scan(Path(config.img_folder), config.caption_extension)
+    read = folder.Reading(config.caption_extension, every_line=config.enable_wildcard)
+    subsets = folder.scan(Path(config.img_folder), read)
     pictures = folder.pictures_of(subsets)
     training, held_out = split_validation(pictures, config.validation_split, config.validation_seed)
     regularisation: tuple[Picture, ...] = ()
     if config.reg_img_folder:
-        reg_subsets = folder.scan(Path(config.reg_img_folder), config.caption_extension, is_reg=True)
+        reg_subsets = folder.scan(Path(config.reg_img_folder), read, is_reg=True)
         regularisation = folder.balance_regularisation(training, folder.pictures_of(reg_subsets))
     options = bucket_options(config)
     arranged = arrange((*training, *regularisation), options, config.batch_size)
@@ -120,7 +121,8 @@ def make_data(
 
     Held-out pictures are encoded in any case: what runs are compared by must not depend on how they train.
     """
-    first, options = configs[0], [batches.from_config(config) for config in configs]
+    first, per_epoch = configs[0], dataset.training.batches_per_epoch
+    options = [batches.from_config(config, plan_steps(config, per_epoch).total_steps) for config in configs]
     tokenize = Tokenize(session.family, session.base)
     report("encoding pictures")
     store = latent_cache.default_folder() if first.cache_latents_to_disk else None

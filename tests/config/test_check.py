@@ -103,6 +103,8 @@ BORDERS = {
     "huber_scale": (0.0, 1e-3, 10.0, None),
     "conv_dim": (0, 1, 100_000, 100_001),
     "conv_alpha": (-0.5, 0.0, 1e6, float("inf")),
+    "token_warmup_min": (-1, 0, 100, None),
+    "token_warmup_step": (-0.1, 0.0, 500.0, None),
     "ema_decay": (0.0, 1e-3, 0.9999, 1.0),
     "rank_dropout": (-0.1, 0.0, 0.99, 1.0),
     "module_dropout": (-0.1, 0.0, 0.99, 1.0),

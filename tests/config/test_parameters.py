@@ -120,6 +120,13 @@ LATER = {
     "rank_dropout",
     "keep_best",
     "ema_decay",
+    "keep_tokens_separator",
+    "caption_prefix",
+    "caption_suffix",
+    "enable_wildcard",
+    "secondary_separator",
+    "token_warmup_min",
+    "token_warmup_step",
 }
 
 KOHYA_GUI = {

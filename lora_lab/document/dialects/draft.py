@@ -20,7 +20,6 @@ IDLE: Mapping[str, tuple[object, ...]] = {
     "LyCORIS_preset": ("full",),
     "noise_offset_type": ("Original", "Multires"),
     "caption_separator": (",",),
-    "token_warmup_min": (1,),
     "block_lr_zero_threshold": ("0", "0.0"),
     "weighting_scheme": ("logit_normal", "none", "sigma_sqrt"),
     "num_repeats": (1,),

@@ -74,8 +74,7 @@ LOSS: Final = _words("noise_offset_type masked_loss alpha_mask conditioning_data
 """Noise and loss."""
 
 CAPTIONS: Final = _words(
-    "caption_separator keep_tokens_separator secondary_separator enable_wildcard caption_prefix caption_suffix"
-    " token_warmup_min token_warmup_step weighted_captions no_token_padding face_crop_aug_range resize_interpolation"
+    "caption_separator weighted_captions no_token_padding face_crop_aug_range resize_interpolation"
     " class_tokens num_repeats dataset_repeats is_reg in_json metadata_file image_dir dataset_config dataset_class"
     " cache_info token_string init_word template train_inpainting skip_image_resolution custom_attributes"
     " validation_split_num height_resolution random_crop_padding_percent"

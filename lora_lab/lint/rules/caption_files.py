@@ -111,7 +111,7 @@ def pictures_without_caption(view: View) -> Iterator[Hit]:
         yield Hit(message, ("img_folder",), remedy)
 
 
-@rule("LL222", "empty-caption", "warning", reads=_READS, source=_READ_CAPTION, sees="disk")
+@rule("LL222", "empty-caption", "warning", reads=(*_READS, "enable_wildcard"), source=_READ_CAPTION, sees="disk")
 def empty_caption(view: View) -> Iterator[Hit]:
     """A caption file is empty.
 
@@ -141,7 +141,7 @@ def empty_caption(view: View) -> Iterator[Hit]:
     """
     found = captions(view)
     blank_start = tuple(name for name in found.more_lines if not found.texts.get(name))
-    empty = found.empty + blank_start
+    empty = found.empty + (() if view.config.enable_wildcard else blank_start)
     if empty:
         message = f"{len(empty)} caption(s) are empty or begin with a blank line, such as {empty[0]}"
         yield Hit(message, ("img_folder",), "write the caption into the first line, or remove the file")
@@ -183,7 +183,9 @@ def caption_not_utf8(view: View) -> Iterator[Hit]:
             yield Hit(message, (key,), "save them as UTF-8")
 
 
-@rule("LL224", "caption-lines-ignored", "warning", reads=_READS, source=_READ_CAPTION, sees="disk")
+@rule(
+    "LL224", "caption-lines-ignored", "warning", reads=(*_READS, "enable_wildcard"), source=_READ_CAPTION, sees="disk"
+)
 def caption_lines_ignored(view: View) -> Iterator[Hit]:
     """A caption has more than one line, and only the first is read.
 
@@ -212,9 +214,11 @@ def caption_lines_ignored(view: View) -> Iterator[Hit]:
     ```
     """
     names = captions(view).more_lines
-    if names:
+    if names and not view.config.enable_wildcard:
         message = f"{len(names)} caption(s) have several lines, of which the first is read, such as {names[0]}"
-        yield Hit(message, ("img_folder",), "put the caption into one line")
+        yield Hit(
+            message, ("img_folder",), "put the caption into one line, or set enable_wildcard to draw one each time"
+        )
 
 
 @rule("LL232", "caption-named-after-whole-file", "warning", reads=_READS, source=_READ_CAPTION, sees="disk")

@@ -15,7 +15,7 @@ _READ_CAPTION = "sd-scripts library/train_util.py read_caption"
     "LL225",
     "trigger-shuffled",
     "info",
-    reads=(*_READS, "shuffle_captions", "keep_tokens"),
+    reads=(*_READS, "shuffle_captions", "keep_tokens", "keep_tokens_separator"),
     source="sd-scripts library/train_util.py process_caption",
     sees="disk",
 )
@@ -50,7 +50,7 @@ def trigger_shuffled(view: View) -> Iterator[Hit]:
     pictures/10_cat/b.txt: sks, cat, grass
     ```
     """
-    if not view.config.shuffle_captions or view.config.keep_tokens:
+    if not view.config.shuffle_captions or view.config.keep_tokens or view.config.keep_tokens_separator:
         return
     tagged = [text for text in captions(view).texts.values() if "," in text]
     firsts = {text.split(",")[0].strip() for text in tagged}
@@ -110,7 +110,7 @@ def sentences_shuffled(view: View) -> Iterator[Hit]:
     "LL227",
     "nothing-left-to-shuffle",
     "warning",
-    reads=(*_READS, "shuffle_captions", "keep_tokens"),
+    reads=(*_READS, "shuffle_captions", "keep_tokens", "keep_tokens_separator"),
     source="sd-scripts library/train_util.py process_caption",
     sees="disk",
 )
@@ -144,7 +144,9 @@ def nothing_left_to_shuffle(view: View) -> Iterator[Hit]:
     keep = view.config.keep_tokens
     if not view.config.shuffle_captions or not keep:
         return
-    tags = Counter(text.count(",") + 1 for text in captions(view).texts.values() if text)
+    mark = view.config.keep_tokens_separator
+    texts = [text for text in captions(view).texts.values() if text and not (mark and mark in text)]
+    tags = Counter(text.count(",") + 1 for text in texts)
     covered = sum(count for size, count in tags.items() if size <= keep)
     if covered and covered * 2 >= tags.total():
         message = f"keep_tokens {keep} covers all tags of {covered} caption(s): nothing of them is shuffled"

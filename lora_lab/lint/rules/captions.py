@@ -51,7 +51,7 @@ def caption_extension_without_dot(view: View) -> Iterator[Hit]:
     "LL202",
     "keep-tokens-without-effect",
     "warning",
-    reads=("keep_tokens", "shuffle_captions", "caption_tag_dropout_rate"),
+    reads=("keep_tokens", "shuffle_captions", "caption_tag_dropout_rate", "token_warmup_step"),
     source=_PROCESS,
     idle=("keep_tokens",),
 )
@@ -59,7 +59,7 @@ def keep_tokens_without_effect(view: View) -> Iterator[Hit]:
     """Tags are kept in place, but nothing would move or drop them.
 
     What it does
-    Looks for `keep_tokens` without `shuffle_captions` and without `caption_tag_dropout_rate`.
+    Looks for `keep_tokens` without `shuffle_captions`, `caption_tag_dropout_rate` and `token_warmup_step`.
 
     Why is this bad
     The setting has no effect: the captions are used as they are.
@@ -75,13 +75,20 @@ def keep_tokens_without_effect(view: View) -> Iterator[Hit]:
     ```
     """
     config = view.config
-    if 0 < config.keep_tokens < 1000 and not config.shuffle_captions and not config.caption_tag_dropout_rate:
+    moves = config.shuffle_captions or config.caption_tag_dropout_rate or config.token_warmup_step
+    if 0 < config.keep_tokens < 1000 and not moves:
         message = "keep_tokens has no effect: the tags are neither shuffled nor dropped"
         remedy = "set shuffle_captions to true if the captions are tags, or leave keep_tokens out"
         yield Hit(message, ("keep_tokens",), remedy, removed("keep_tokens"))
 
 
-@rule("LL203", "trigger-dropped", "warning", reads=("keep_tokens", "caption_tag_dropout_rate"), source=_PROCESS)
+@rule(
+    "LL203",
+    "trigger-dropped",
+    "warning",
+    reads=("keep_tokens", "caption_tag_dropout_rate", "keep_tokens_separator"),
+    source=_PROCESS,
+)
 def trigger_dropped(view: View) -> Iterator[Hit]:
     """Tags are dropped at random, the trigger word among them.
 
@@ -101,7 +108,8 @@ def trigger_dropped(view: View) -> Iterator[Hit]:
     {"caption_tag_dropout_rate": 0.1, "keep_tokens": 1}
     ```
     """
-    if 0 < view.config.caption_tag_dropout_rate < 1 and view.config.keep_tokens == 0:
+    kept = view.config.keep_tokens or view.config.keep_tokens_separator
+    if 0 < view.config.caption_tag_dropout_rate < 1 and not kept:
         message = "caption_tag_dropout_rate drops the trigger word too"
         keys = ("caption_tag_dropout_rate", "keep_tokens")
         yield Hit(message, keys, "set keep_tokens to the number of leading tags to keep", set_to("keep_tokens", 1))

@@ -42,16 +42,18 @@ class AdapterOptions:
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     max_clip_token_length: int = 75
     prior_loss_weight: float = 1.0
+    gradient_acc_steps: int = 1
 
 
-def from_config(config: "TrainConfig") -> AdapterOptions:
-    """The data settings of one adapter that `config` names."""
+def from_config(config: "TrainConfig", total_steps: int) -> AdapterOptions:
+    """The data settings of one adapter that `config` names, for a run of that many optimizer steps."""
     return AdapterOptions(
         seed=config.test_seed,
-        captions=caption.from_config(config),
+        captions=caption.from_config(config, total_steps),
         augment=augment.from_config(config),
         max_clip_token_length=config.max_clip_token_length,
         prior_loss_weight=config.prior_loss_weight,
+        gradient_acc_steps=config.gradient_acc_steps,
     )
 
 
@@ -142,7 +144,8 @@ class PackDataset(Dataset[PackBatch]):
             self._epoch, self._plans, self._orders = epoch, plan_epoch(self._data, epoch), {}
         plan = self._plans[position]
         uses = [
-            [self._use(entry, options, epoch) for entry in self._drawn(plan, options)] for options in self._adapters
+            [self._use(entry, options, epoch, position) for entry in self._drawn(plan, options)]
+            for options in self._adapters
         ]
         return self._assemble(uses, index, epoch)
 
@@ -152,11 +155,13 @@ class PackDataset(Dataset[PackBatch]):
             self._orders[known] = order_in_bucket(self._data.buckets[plan.bucket], options.seed, self._epoch)
         return self._orders[known][plan.start : plan.start + plan.length]
 
-    def _use(self, entry: Entry, options: AdapterOptions, epoch: int) -> _Use:
+    def _use(self, entry: Entry, options: AdapterOptions, epoch: int, position: int) -> _Use:
         picture, placement = self._data.pictures[entry.picture], self._data.placements[entry.picture]
         item = f"{picture.item}#{entry.repeat}"
         draws = python_draws(options.seed, "caption", epoch, item)
-        text = caption.process(picture.caption, options.captions, draws, epoch=epoch)
+        step = (epoch - 1) * -(-self._data.batches_per_epoch // options.gradient_acc_steps)
+        step += position // options.gradient_acc_steps
+        text = caption.process(picture.caption, options.captions, draws, epoch=epoch, step=step)
         wanted = options.augment
         if wanted.random_crop:
             placement = augment.random_crop(placement, python_draws(options.seed, "crop", epoch, item))
@@ -167,7 +172,7 @@ class PackDataset(Dataset[PackBatch]):
 
 
 class ValidationDataset(Dataset[PackBatch]):
-    """Every held-out picture once, in a fixed order, verbatim captions, no augmentation: the same for each adapter."""
+    """Every held-out picture once, in a fixed order, without any draw or augmentation: captions as `caption.plain`."""
 
     def __init__(
         self,
@@ -178,7 +183,7 @@ class ValidationDataset(Dataset[PackBatch]):
     ) -> None:
         self._data = data
         self._assemble = _Assembler(tuple(adapters), tokenize, latents)
-        self._count = len(adapters)
+        self._captions = [options.captions for options in adapters]
         firsts = ([entry.picture for entry in bucket.entries if entry.repeat == 0] for bucket in data.buckets)
         size = data.batch_size
         self._batches = [group[i : i + size] for group in firsts for i in range(0, len(group), size)]
@@ -189,8 +194,11 @@ class ValidationDataset(Dataset[PackBatch]):
     def __getitem__(self, index: int) -> PackBatch:
         """Batch number `index`, from 0; its `epoch` is 0."""
         chosen = [(self._data.pictures[i], self._data.placements[i]) for i in self._batches[index]]
-        uses = [_Use(picture, placement, picture.item, picture.caption) for picture, placement in chosen]
-        return self._assemble([uses] * self._count, index, 0)
+        uses = [
+            [_Use(picture, place, picture.item, caption.plain(picture.caption, options)) for picture, place in chosen]
+            for options in self._captions
+        ]
+        return self._assemble(uses, index, 0)
 
 
 def loader(

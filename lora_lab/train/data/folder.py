@@ -57,7 +57,15 @@ class Subset:
     pictures: tuple[Picture, ...]
 
 
-def scan(folder: Path, caption_extension: str = ".txt", is_reg: bool = False) -> tuple[Subset, ...]:
+@dataclass(frozen=True)
+class Reading:
+    """How captions are read: the extension of their files, and the first line or every one that is not blank."""
+
+    extension: str = ".txt"
+    every_line: bool = False
+
+
+def scan(folder: Path, read: Reading = Reading(), is_reg: bool = False) -> tuple[Subset, ...]:
     """The subsets of `folder`, sorted by name, their pictures too; sub-folders of a subset are not looked into.
 
     Folders whose name is not `N_name` with N ≥ 1, and names that start with a dot, are passed over. Every file is read
@@ -66,10 +74,9 @@ def scan(folder: Path, caption_extension: str = ".txt", is_reg: bool = False) ->
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise Failure(f"{folder} {what}", "name the folder that holds folders like 10_name with the pictures")
-    extension = caption_extension if caption_extension.startswith(".") else f".{caption_extension}"
     named = [(child, *_repeats_and_tokens(child.name)) for child in sorted(folder.iterdir()) if child.is_dir()]
     subsets = tuple(
-        _read_subset(child, repeats, tokens, extension, is_reg) for child, repeats, tokens in named if repeats >= 1
+        _read_subset(child, read, repeats, tokens, is_reg) for child, repeats, tokens in named if repeats >= 1
     )
     if not subsets:
         raise _no_subset(folder)
@@ -122,7 +129,7 @@ def _no_subset(folder: Path) -> Failure:
     return Failure(f"{folder} is empty", "put pictures into a folder like 10_name inside it")
 
 
-def _read_subset(folder: Path, repeats: int, class_tokens: str, extension: str, is_reg: bool) -> Subset:
+def _read_subset(folder: Path, read: Reading, repeats: int, class_tokens: str, is_reg: bool) -> Subset:
     files = _picture_files(folder)
     if not files:
         known = ", ".join(name[1:] for name in EXTENSIONS)
@@ -130,7 +137,7 @@ def _read_subset(folder: Path, repeats: int, class_tokens: str, extension: str, 
     pictures = []
     for path in files:
         width, height, content_hash = _header(path)
-        caption = _caption(path, extension)
+        caption = _caption(path, read)
         if caption is None:
             caption = class_tokens
         pictures.append(Picture(path, width, height, caption, repeats, is_reg, folder.name, content_hash))
@@ -167,11 +174,12 @@ def _orientation(image: Image.Image, content: bytes) -> int | None:
     return orientation if isinstance(orientation, int) else None
 
 
-def _caption(picture: Path, extension: str) -> str | None:
-    """First line of the caption file; None if there is none.
+def _caption(picture: Path, read: Reading) -> str | None:
+    """First line of the caption file, or all that are not blank; None if there is no file.
 
     `a_1_2_3_4.png` may share `a.txt`: the four numbers are the face position that older tools put into names.
     """
+    extension = read.extension if read.extension.startswith(".") else f".{read.extension}"
     stems = [picture.stem]
     if picture.stem.count("_") >= 4:
         stems.append(picture.stem.rsplit("_", 4)[0])
@@ -185,5 +193,8 @@ def _caption(picture: Path, extension: str) -> str | None:
             raise Failure(f"{path} is not UTF-8 text", "save the caption as UTF-8") from None
         except OSError as error:
             raise Failure(f"{path} cannot be read ({_reason(error)})", "make it readable or remove it") from None
-        return next(iter(text.splitlines()), "").strip()
+        lines = [line.strip() for line in text.splitlines()]
+        if read.every_line:
+            return "\n".join(line for line in lines if line)
+        return next(iter(lines), "")
     return None

@@ -1,16 +1,19 @@
 """How often each tag occurs in the captions: for the report beside the LoRA and for its metadata."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from lora_lab.train.data.folder import Picture
+
+_BETWEEN_TAGS = re.compile(r"[,\n]")  # captions of several lines have a line for each choice
 
 
 def count_tags(pictures: Iterable[Picture]) -> Counter[str]:
     """Captions that carry a tag, per tag; repeats don't count, nor does a tag's second mention in one caption."""
     counts: Counter[str] = Counter()
     for picture in pictures:
-        counts.update({tag.strip() for tag in picture.caption.split(",")} - {""})
+        counts.update({tag.strip() for tag in _BETWEEN_TAGS.split(picture.caption)} - {""})
     return counts
 
 
@@ -26,7 +29,7 @@ def tag_frequency(pictures: Iterable[Picture]) -> dict[str, dict[str, int]]:
     frequency: dict[str, dict[str, int]] = {}
     for picture in pictures:
         counts = frequency.setdefault(picture.subset, {})
-        for tag in picture.caption.split(","):
+        for tag in _BETWEEN_TAGS.split(picture.caption):
             name = tag.strip().lower()
             if name:
                 counts[name] = counts.get(name, 0) + 1

@@ -286,6 +286,31 @@ def test_validation_shows_all_adapters_the_same(data: Arranged, latents: Mapping
     assert max(len(batch.items[0]) for batch in pack) == data.batch_size
 
 
+def test_warm_up_goes_by_optimizer_steps(data: Arranged) -> None:
+    """With two batches a step, a tag more is shown after every second batch, and an odd last batch is a step."""
+    options = CaptionOptions(keep_tokens=1, warmup_min=0, warmup_steps=4)
+    dataset = PackDataset(data, [AdapterOptions(seed=1, captions=options, gradient_acc_steps=2)], tokenize)
+    per_epoch = data.batches_per_epoch
+    shown: dict[int, set[int]] = {}
+    for index in range(per_epoch + 3):
+        epoch, position = divmod(index, per_epoch)
+        step = epoch * ((per_epoch + 1) // 2) + position // 2
+        texts = [text for text in dataset[index].captions[0] if text.startswith("lumi")]
+        shown[step] = shown.get(step, set()) | {text.count(",") for text in texts}
+    assert all(counts <= {min(step, 4)} for step, counts in shown.items())
+    assert set().union(*shown.values()) >= {0, 2, 4}
+
+
+def test_validation_has_each_adapters_own_text(data: Arranged, latents: Mapping[LatentId, Tensor]) -> None:
+    """Held-out captions have the prefix of the run that is judged, and nothing is shuffled or dropped."""
+    prefixed = CaptionOptions(prefix="p,", shuffle=True, dropout_rate=0.5)
+    held_out = ValidationDataset(data, [PLAIN, AdapterOptions(seed=3, captions=prefixed)], tokenize, latents)
+    for number in range(len(held_out)):
+        plain, own = held_out[number].captions
+        assert own == [f"p, {text}" for text in plain]
+        assert held_out[number].items[0] == held_out[number].items[1]
+
+
 def test_options_come_from_the_config() -> None:
     """Every data setting of a config arrives where it belongs."""
     values: dict[str, object] = {
@@ -307,17 +332,36 @@ def test_options_come_from_the_config() -> None:
         "bucket_no_upscale": True,
         "flip_aug": True,
         "random_crop": True,
+        "caption_prefix": "lumi,",
+        "caption_suffix": ", drawn",
+        "keep_tokens_separator": "|||",
+        "secondary_separator": ";;;",
+        "enable_wildcard": True,
+        "token_warmup_min": 3,
+        "token_warmup_step": 0.25,
+        "gradient_acc_steps": 4,
     }
     config = check(values).config
     captions = CaptionOptions(
-        shuffle=True, keep_tokens=2, dropout_rate=0.1, dropout_every_n_epochs=4, tag_dropout_rate=0.2
+        shuffle=True,
+        keep_tokens=2,
+        dropout_rate=0.1,
+        dropout_every_n_epochs=4,
+        tag_dropout_rate=0.2,
+        prefix="lumi,",
+        suffix=", drawn",
+        keep_separator="|||",
+        secondary_separator=";;;",
+        wildcards=True,
+        warmup_min=3,
+        warmup_steps=50,
     )
-    assert caption.from_config(config) == captions
+    assert caption.from_config(config, 203) == captions
     assert bucket_options(config) == BucketOptions((768, 768), True, 320, 1280, 32, True)
     flips = AugmentOptions(color=False, flip=True, random_crop=True)
     assert augment.from_config(config) == flips
-    assert batches.from_config(config) == AdapterOptions(99, captions, flips, 225, 0.5)
+    assert batches.from_config(config, 203) == AdapterOptions(99, captions, flips, 225, 0.5, 4)
     empty = check({"base_model": "base", "img_folder": "img", "output_folder": "out", "keep_tokens": None}).config
-    assert caption.from_config(empty) == CaptionOptions()
+    assert caption.from_config(empty, 203) == CaptionOptions()
     assert bucket_options(empty) == BucketOptions()
-    assert batches.from_config(empty) == AdapterOptions(seed=23)
+    assert batches.from_config(empty, 203) == AdapterOptions(seed=23)

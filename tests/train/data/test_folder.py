@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lora_lab.failure import Failure
-from lora_lab.train.data.folder import Picture, balance_regularisation, digest, pictures_of, scan
+from lora_lab.train.data.folder import Picture, Reading, balance_regularisation, digest, pictures_of, scan
 
 
 def _picture(path: Path, size: tuple[int, int] = (40, 30), colour: tuple[int, int, int] = (200, 10, 10)) -> Path:
@@ -29,7 +29,7 @@ def test_subsets_pictures_and_captions(tmp_path: Path) -> None:
     _picture(tmp_path / "2_cat" / "deeper" / "x.png")
     (tmp_path / "2_cat" / "notes.md").write_text("not a picture")
     (tmp_path / "2_cat" / "._c.webp").write_text("left there by a Mac")
-    subsets = scan(tmp_path, ".txt", False)
+    subsets = scan(tmp_path)
     assert [(s.name, s.repeats, s.class_tokens, len(s.pictures)) for s in subsets] == [
         ("10_lumi_ghost", 10, "lumi_ghost", 2),
         ("2_cat", 2, "cat", 1),
@@ -53,10 +53,17 @@ def test_caption_extension_may_lack_its_dot(tmp_path: Path) -> None:
     picture = _picture(tmp_path / "1_a" / "x.png")
     picture.with_suffix(".txt").write_text("from txt")
     picture.with_suffix(".caption").write_text("from caption")
-    assert pictures_of(scan(tmp_path, "caption"))[0].caption == "from caption"
-    assert pictures_of(scan(tmp_path, ".tags"))[0].caption == "a"
+    assert pictures_of(scan(tmp_path, Reading("caption")))[0].caption == "from caption"
+    assert pictures_of(scan(tmp_path, Reading(".tags")))[0].caption == "a"
     picture.with_suffix(".txt").write_text("")
-    assert pictures_of(scan(tmp_path, ".txt"))[0].caption == ""
+    assert pictures_of(scan(tmp_path, Reading(".txt")))[0].caption == ""
+
+
+def test_every_line(tmp_path: Path) -> None:
+    """With every line wanted, the lines that are not blank are there, stripped, one a line."""
+    _picture(tmp_path / "1_a" / "x.png").with_suffix(".txt").write_text("\n a lumi \r\n\n\tghost, night\n")
+    assert pictures_of(scan(tmp_path, Reading(every_line=True)))[0].caption == "a lumi\nghost, night"
+    assert pictures_of(scan(tmp_path))[0].caption == ""
 
 
 def test_face_position_in_the_name_shares_a_caption(tmp_path: Path) -> None:

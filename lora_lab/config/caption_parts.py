@@ -1,0 +1,163 @@
+"""Parts of captions: what is put before and after them, what stays in place, and what is chosen or shown later."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from lora_lab.config.about import MANY, About, Pitfall, Topic, same
+from lora_lab.config.files import Text
+
+
+class CaptionParts(Topic):
+    """More of the text side of the data."""
+
+    title: ClassVar[str] = "Captions"
+
+    keep_tokens_separator: Annotated[
+        Text | None,
+        About(
+            row=109,
+            meaning=(
+                "A mark inside captions: the tags before it stay in front, those after a second one stay at the end."
+            ),
+            typical=("null, or ||| where the captions have it."),
+            pitfalls=(
+                Pitfall(
+                    "In captions that have the mark `keep_tokens` does not count.",
+                    "sd-scripts library/train_util.py process_caption",
+                ),
+                Pitfall(
+                    "sd-scripts trains the mark itself as text where nothing is shuffled or dropped; here it never is.",
+                    "sd-scripts library/train_util.py process_caption",
+                ),
+                Pitfall(
+                    "Empty tags are left out of captions that have it.",
+                    "sd-scripts library/train_util.py process_caption",
+                ),
+            ),
+            since="2023-11",
+            names=same("keep_tokens_separator"),
+        ),
+    ] = None
+    caption_prefix: Annotated[
+        Text | None,
+        About(
+            row=110,
+            meaning=("Text that is put before every caption, with a space between."),
+            typical=('null, or a trigger word with its comma, such as "lumi,".'),
+            pitfalls=(
+                Pitfall(
+                    "Without a comma at its end it becomes one tag with the caption's first.",
+                    "sd-scripts library/train_util.py process_caption",
+                ),
+                Pitfall(
+                    "Its tags count as the caption's: `keep_tokens` must cover them where tags move or are dropped.",
+                    "sd-scripts docs/config_README-en.md",
+                ),
+                Pitfall(
+                    "sd-scripts leaves it out, without a word, where it caches the text encoder's outputs.",
+                    "sd-scripts library/strategy_sdxl.py cache_batch_outputs",
+                ),
+            ),
+            since="2023-09",
+            names=same("caption_prefix"),
+        ),
+    ] = None
+    caption_suffix: Annotated[
+        Text | None,
+        About(
+            row=111,
+            meaning=("Text that is put after every caption, with a space between."),
+            typical=('null, or words that hold for every picture, such as ", a drawing".'),
+            pitfalls=(
+                Pitfall(
+                    "Without a comma at its beginning it becomes one tag with the caption's last.",
+                    "sd-scripts library/train_util.py process_caption",
+                ),
+            ),
+            since="2023-09",
+            names=same("caption_suffix"),
+        ),
+    ] = None
+    enable_wildcard: Annotated[
+        bool,
+        About(
+            row=112,
+            meaning=("Choose one of `{a|b|c}` in a caption, and one of a caption's lines, each time it is used."),
+            typical=("false, or true where captions are written so, in sentences and in tags on two lines."),
+            pitfalls=(
+                Pitfall(
+                    "Brackets that are meant as text must be doubled: {{ and }}.",
+                    "sd-scripts library/train_util.py process_caption",
+                ),
+                Pitfall(
+                    "Every line counts the same, and blank ones are left out.",
+                    "sd-scripts library/train_util.py read_caption",
+                ),
+                Pitfall(
+                    "Validation goes by the first line and the first choice, so that val_loss stays comparable.",
+                    "lora_lab/train/data/caption.py plain",
+                ),
+            ),
+            since="2024-02",
+            names=same("enable_wildcard"),
+        ),
+    ] = False
+    secondary_separator: Annotated[
+        Text | None,
+        About(
+            row=113,
+            meaning=("A mark between tags that belong together; it becomes a comma after shuffling and dropping."),
+            typical=("null, or ;;; where the captions have it."),
+            pitfalls=(
+                Pitfall(
+                    "Tags that it joins are one tag to `keep_tokens`, shuffling and dropping.",
+                    "sd-scripts library/train_util.py process_caption",
+                ),
+            ),
+            since="2024-02",
+            names=same("secondary_separator"),
+        ),
+    ] = None
+    token_warmup_min: Annotated[
+        Annotated[int, Field(ge=0, le=MANY)],
+        About(
+            row=114,
+            unit="tags",
+            meaning=("How many of a caption's loose tags are shown at the first step of `token_warmup_step`."),
+            typical=("1."),
+            pitfalls=(
+                Pitfall(
+                    "It does nothing without `token_warmup_step`.",
+                    "sd-scripts library/train_util.py process_caption",
+                ),
+                Pitfall(
+                    "Tags that `keep_tokens` keeps are shown besides.",
+                    "sd-scripts library/train_util.py process_caption",
+                ),
+            ),
+            since="2023-03",
+            names=same("token_warmup_min"),
+        ),
+    ] = 1
+    token_warmup_step: Annotated[
+        Annotated[float, Field(ge=0.0, le=MANY)],
+        About(
+            row=115,
+            unit="optimizer steps",
+            meaning=("Steps over which the number of tags shown grows to all of them; below 1 a part of the run."),
+            typical=("0; 0.1–0.5 to learn the first tags before the rest."),
+            pitfalls=(
+                Pitfall(
+                    "Tags are cut from the end, before they are shuffled: put what matters first.",
+                    "sd-scripts library/train_util.py process_caption",
+                ),
+                Pitfall(
+                    "As many steps as the run has, or more: the last tags are never all seen.",
+                    "sd-scripts library/train_util.py process_caption",
+                ),
+            ),
+            since="2023-03",
+            names=same("token_warmup_step"),
+        ),
+    ] = 0.0
