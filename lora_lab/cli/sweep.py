@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lora_lab.sweep.plan import Plan
     from lora_lab.sweep.roles import Train
 
+EXECUTORS = ("local", "ray", "slurm")
+
 MOST_SHOWN = 12
 
 MOST_FORESEEN = 20_000
@@ -39,6 +41,9 @@ class SweepOptions:
     jobs: int | None = None
     pack: int = 1
     settings: tuple[str, ...] = ()
+    executor: str = "local"
+    address: str | None = None
+    slurm: tuple[str, ...] = ()
     train: "Train | None" = None
 
 
@@ -63,6 +68,9 @@ class _PackSize(click.ParamType[int]):
 @click.option("--dry-run", is_flag=True, help="Print the plan and what lint says of it; train nothing.")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Train N packs at a time; without, one on each GPU.")
 @click.option("--pack", type=_PackSize(), default=1, metavar="N|off", help="Train N runs at a time on one base model.")
+@click.option("--executor", type=click.Choice(EXECUTORS), default="local", help="Where the runs are trained.")
+@click.option("--address", metavar="HOST:PORT", help="The Ray cluster; RAY_ADDRESS or one of this machine without.")
+@click.option("--slurm", multiple=True, metavar="KEY=VALUE", help="An option of sbatch, as partition=gpu; repeatable.")
 @click.option("--output-folder", type=click.Path(path_type=Path), help="Write the runs to DIR/NAME/run1, run2, ...")
 @click.option("--tracking-uri", metavar="URI", help="An MLflow server or database; ./lora-lab-runs/mlflow.db without.")
 @click.option("--no-tracking", is_flag=True, help="Do not log to MLflow; the runs' folders hold everything.")
@@ -79,6 +87,7 @@ def command(grid: Path, no_tracking: bool, **options: Any) -> int:
 
 def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
     """Plan, lint, train and compare the runs of a grid file; return the exit code. Raises `Failure`."""
+    from lora_lab.cli.places import check_places
     from lora_lab.cli.sweep_run import jobs_of, show_outlook, sweep_folder, train_all
     from lora_lab.lint import Disk
     from lora_lab.lint.machine import Machine
@@ -86,6 +95,7 @@ def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
     from lora_lab.sweep.judge import judge
 
     options = options or SweepOptions()
+    check_places(options)
     if options.name is not None and not can_name_a_folder(options.name):
         raise Failure(f"{options.name!r} cannot name a sweep", "its runs go to a folder of that name")
     planned = _planned_folder(grid_path, options) if grid_path.is_dir() else _planned_grid(grid_path, options)

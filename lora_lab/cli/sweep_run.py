@@ -71,7 +71,7 @@ def train_all(
 
 def _executor(name: str, folder: Path, options: "SweepOptions") -> "MakeExecutor":
     """Return what makes the executor, given who watches and records. Raises `Failure` without a trainer."""
-    from lora_lab.cli import work
+    from lora_lab.cli import places, work
     from lora_lab.cli.train import demand_trainer
     from lora_lab.sweep.in_process import InProcess
     from lora_lab.sweep.processes import Processes
@@ -81,20 +81,13 @@ def _executor(name: str, folder: Path, options: "SweepOptions") -> "MakeExecutor
     if train is not None:
         return lambda record, watch: InProcess(name, folder, Surroundings(train, record, watch))
     demand_trainer()
-    slots = gpu_slots(options.jobs)
+    command = work.order(name, folder)
+    if options.executor == "ray":
+        on_ray = places.ray_cluster(command, folder, options)
+        return lambda record, watch: on_ray
+    slots = places.gpu_slots(options.jobs)
     click.echo(f"starting the trainer{f' {len(slots)} times' if len(slots) > 1 else ''} ...")
-    return lambda record, watch: Processes(work.order(name, folder), folder, slots)
-
-
-def gpu_slots(jobs: int | None) -> list[dict[str, str]]:
-    """Return what each worker's environment says: a GPU of its own, turn about where there are more workers."""
-    from lora_lab.lint.machine import Machine
-
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(gpu) for gpu in range(len(Machine().gpus or ()))]
-    count = jobs or max(len(names), 1)
-    threads = {} if names or count == 1 else {"OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // count, 1))}
-    return [{"CUDA_VISIBLE_DEVICES": names[slot % len(names)]} if names else dict(threads) for slot in range(count)]
+    return lambda record, watch: Processes(command, folder, slots)
 
 
 def show_outlook(jobs: "Sequence[Job]", folder: Path, options: "SweepOptions") -> None:

@@ -45,6 +45,9 @@ ELSEWHERE_SECONDS = 5.0
 TRIES = 2
 """A run whose process died is tried again so many times in all."""
 
+MOVES = 20
+"""A run whose machine was taken away is tried elsewhere; so many tries in all."""
+
 
 @dataclass(frozen=True)
 class Executed:
@@ -205,7 +208,10 @@ class _Scheduler:
         )
         if not left or self._stopping:
             return
-        if len(left) > 1:
+        if over.gone and task.attempt + 1 < MOVES:
+            self.watch.warn(f"{over.lost}; {len(left)} run{'s' if len(left) > 1 else ''} to be gone on with elsewhere")
+            self._wait(left, attempt=task.attempt + 1, first=True)
+        elif len(left) > 1:
             half = (len(left) + 1) // 2
             self.watch.warn(f"{over.lost}; trying {half} at a time")
             for part in (left[half:], left[:half]):

@@ -50,9 +50,12 @@ class _Process:
 class Processes:
     """Workers of this machine, one for each of `slots`: what a slot adds to the environment, a GPU of its own."""
 
-    def __init__(self, command: Sequence[str], sweep_folder: Path, slots: Sequence[Mapping[str, str]]) -> None:
-        """`command` starts a worker. Workers are started when there is a task for them."""
+    def __init__(
+        self, command: Sequence[str], sweep_folder: Path, slots: Sequence[Mapping[str, str]], name: str = "worker"
+    ) -> None:
+        """`command` starts a worker. Workers are started when there is a task for them; their logs are `name`N.log."""
         self._command = list(command)
+        self._name = name
         self._folder = sweep_folder / LOGS
         self._environments = [dict(slot) for slot in slots]
         self._workers: dict[int, _Process] = {}
@@ -110,7 +113,7 @@ class Processes:
 
     def _new(self) -> _Process:
         slot = next(number for number in range(self.slots) if number not in self._workers)
-        log = self._folder / f"worker{slot + 1}.log"
+        log = self._folder / f"{self._name}{slot + 1}.log"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with log.open("a", encoding="utf-8") as errors:

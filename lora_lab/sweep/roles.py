@@ -191,13 +191,15 @@ class Warned:
 class Over:
     """A task is over. `lost` says why it was, where its runs have not all ended: the process died, memory ran out.
 
-    `elsewhere` are the indexes of the runs that another sweep is training just now.
+    `elsewhere` are the indexes of the runs that another sweep is training just now. `gone`: the machine was taken away
+    or broke, so that the runs are no more suspect than before.
     """
 
     task: Task
     lost: str = ""
     memory: bool = False
     elsewhere: tuple[int, ...] = ()
+    gone: bool = False
 
 
 Message = Started | Stepped | Ended | Warned | Over

@@ -60,6 +60,7 @@ def message_line(message: Message) -> str:
             body = {"line": line}
         case Over():
             body = {"lost": message.lost, "memory": message.memory, "elsewhere": list(message.elsewhere)}
+            body["gone"] = message.gone
     return json.dumps({"kind": type(message).__name__, **body}, ensure_ascii=False, default=str) + "\n"
 
 
@@ -73,7 +74,7 @@ def read_message(line: str, task: Task) -> Message | None:
     if kind == "Warned":
         return Warned(body["line"])
     if kind == "Over":
-        return Over(task, body["lost"], body["memory"], tuple(body["elsewhere"]))
+        return Over(task, body["lost"], body["memory"], tuple(body["elsewhere"]), body["gone"])
     job = next(job for job in task.jobs if job.run.index == body["job"])
     if kind == "Started":
         return Started(job, Path(body["folder"]))
