@@ -64,3 +64,21 @@ def ray_cluster(command: Sequence[str], folder: Path, options: "SweepOptions") -
     executor = on_ray.OnRay(command, folder, options.jobs)
     click.echo(f"{executor.slots} worker{'s' if executor.slots != 1 else ''} on {executor.machines} machine(s)")
     return executor
+
+
+def slurm_jobs(command: Sequence[str], folder: Path, name: str, options: "SweepOptions") -> "Executor":
+    """Return jobs of a SLURM cluster. Raises `Failure` where submitit is not installed, or SLURM is not there."""
+    try:
+        from lora_lab.sweep import on_slurm
+    except ImportError as error:
+        raise Failure(f"submitit is not installed: {error}", "pip install 'lora-lab[slurm]'") from error
+    wanted: dict[str, str] = {}
+    for option in options.slurm:
+        key, equals, value = option.partition("=")
+        if not key or not equals or not value:
+            raise Failure(f"--slurm {option} is not KEY=VALUE", "write for example --slurm partition=gpu")
+        wanted[key] = value
+    slots = options.jobs or on_slurm.SLOTS
+    executor = on_slurm.OnSlurm(command, folder, on_slurm.submitter(folder.absolute(), name, wanted), slots)
+    click.echo(f"handing in up to {slots} jobs at a time; their logs are below {folder / on_slurm.JOBS}")
+    return executor

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -85,6 +84,9 @@ def _executor(name: str, folder: Path, options: "SweepOptions") -> "MakeExecutor
     if options.executor == "ray":
         on_ray = places.ray_cluster(command, folder, options)
         return lambda record, watch: on_ray
+    if options.executor == "slurm":
+        on_slurm = places.slurm_jobs(work.order(name, folder, job=True), folder, name, options)
+        return lambda record, watch: on_slurm
     slots = places.gpu_slots(options.jobs)
     click.echo(f"starting the trainer{f' {len(slots)} times' if len(slots) > 1 else ''} ...")
     return lambda record, watch: Processes(command, folder, slots)
@@ -92,6 +94,7 @@ def _executor(name: str, folder: Path, options: "SweepOptions") -> "MakeExecutor
 
 def show_outlook(jobs: "Sequence[Job]", folder: Path, options: "SweepOptions") -> None:
     """Print what the runs are going to take, as far as it is known."""
+    from lora_lab.cli.places import gpu_slots
     from lora_lab.cli.table import duration
     from lora_lab.lint import Disk
     from lora_lab.sweep.outlook import outlook
@@ -101,7 +104,7 @@ def show_outlook(jobs: "Sequence[Job]", folder: Path, options: "SweepOptions") -
     if not left:
         click.echo(f"  all {known.runs} runs are done before")
         return
-    slots = len(gpu_slots(options.jobs))
+    slots = len(gpu_slots(options.jobs)) if options.executor == "local" else options.jobs or 1
     seconds = known.seconds(slots)
     time = "unknown, no run like these was trained here yet"
     if seconds is not None:

@@ -27,8 +27,10 @@ def main() -> int:
     given = json.loads(sys.argv[1])
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not get among the messages
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stop, deaf = _signals(given.get("job", False))
+    signal.signal(stop, _interrupt)
+    for number in deaf:
+        signal.signal(number, signal.SIG_IGN)
     lock = threading.Lock()
 
     def tell(message: Message) -> None:
@@ -38,7 +40,7 @@ def main() -> int:
 
     tracker = Tracker(None, given["name"], lambda line: tell(Warned(line)))
     folder = Path(given["folder"])
-    tasks = _tasks()
+    tasks = _tasks(stop)
     try:
         worker = None
         for line in tasks:
@@ -54,12 +56,23 @@ def main() -> int:
     return 0
 
 
-def order(name: str, folder: Path) -> list[str]:
-    """Return the command line of a worker for the sweep `name` below `folder`."""
-    return [sys.executable, "-m", "lora_lab.cli.work", json.dumps({"name": name, "folder": str(folder.absolute())})]
+def order(name: str, folder: Path, *, job: bool = False) -> list[str]:
+    """Return the command line of a worker for the sweep `name` below `folder`; `job`: in a cluster's job."""
+    given = {"name": name, "folder": str(folder.absolute()), "job": job}
+    return [sys.executable, "-m", "lora_lab.cli.work", json.dumps(given)]
 
 
-def _tasks() -> Iterator[str]:
+def _signals(job: bool) -> tuple[signal.Signals, list[signal.Signals]]:
+    """Return the signal that asks for an end, and those that are not for this process.
+
+    A cluster sends its signals to all processes of a job; the one that started this one passes them on, once.
+    """
+    if job:
+        return signal.SIGINT, [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
+    return signal.SIGTERM, [signal.SIGINT]
+
+
+def _tasks(stop: signal.Signals) -> Iterator[str]:
     """Yield the lines of the standard input. Where it ends while one is being trained, that training is stopped."""
     lines: queue.Queue[str | None] = queue.Queue()
 
@@ -67,7 +80,7 @@ def _tasks() -> Iterator[str]:
         for line in sys.stdin:
             lines.put(line)
         lines.put(None)
-        _thread.interrupt_main(signal.SIGTERM)  # the sweep has gone: keep the states, and go too
+        _thread.interrupt_main(stop)  # the sweep has gone: keep the states, and go too
 
     threading.Thread(target=read, daemon=True, name="tasks").start()
     while (line := lines.get()) is not None:

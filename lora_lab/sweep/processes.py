@@ -51,9 +51,15 @@ class Processes:
     """Workers of this machine, one for each of `slots`: what a slot adds to the environment, a GPU of its own."""
 
     def __init__(
-        self, command: Sequence[str], sweep_folder: Path, slots: Sequence[Mapping[str, str]], name: str = "worker"
+        self,
+        command: Sequence[str],
+        sweep_folder: Path,
+        slots: Sequence[Mapping[str, str]],
+        name: str = "worker",
+        stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         """`command` starts a worker. Workers are started when there is a task for them; their logs are `name`N.log."""
+        self._stop_signal = stop_signal
         self._command = list(command)
         self._name = name
         self._folder = sweep_folder / LOGS
@@ -94,7 +100,7 @@ class Processes:
         for worker in self._workers.values():
             if worker.task is not None:
                 with contextlib.suppress(OSError):
-                    worker.process.terminate()
+                    worker.process.send_signal(self._stop_signal)
 
     def close(self, how: Literal["kindly", "now"]) -> None:
         """Close the workers' inputs and wait for them; "now" kills them."""

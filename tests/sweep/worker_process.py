@@ -1,4 +1,4 @@
-"""A worker process with a trainer that does as each rank is told; started by test_processes, test_on_ray and test_on_slurm."""
+"""A worker process with a trainer that does as each rank is told; started by the tests beside it."""
 
 import json
 import os
@@ -27,7 +27,7 @@ class Result:
 
 
 def train(runs: Sequence[RunToTrain], progress: Callable[[Progress], None]) -> Sequence[TrainResult | Failure]:
-    """Rank 60 dies always, 61 the first time, 62 runs out of memory in company, 63 waits to be stopped, 64 the first time."""
+    """Rank 60 dies always, 61 at first, 62 runs out of memory in company, 63 waits for its end, 64 does so at first."""
     print("a library prints this")  # noqa: T201
     return [one(run, len(runs), progress) for run in runs]
 
