@@ -37,6 +37,9 @@ LOOK_SECONDS = 0.5
 SETTLE_SECONDS = 15.0
 """How long after a job's end its last lines may take to be seen on a shared file system."""
 
+FOR_EVER = 60 * 24 * 365
+"""Minutes: of a job on this machine, whose time nobody limits."""
+
 TAKEN = ("PREEMPTED", "NODE_FAIL", "TIMEOUT", "REQUEUED", "BOOT_FAIL", "DEADLINE")
 """States of a job that say that the machine was taken away."""
 
@@ -200,9 +203,14 @@ def submitter(folder: Path, name: str, options: Mapping[str, str]) -> Any:
     `cluster` may be "local": then the jobs are processes of this machine, to try it out. Raises `Failure`.
     """
     options = dict(options)
+    cluster = options.pop("cluster", "slurm")
+    if cluster == "local":
+        options.setdefault("timeout_min", str(FOR_EVER))
+    elif not {"time", "timeout_min"} & options.keys():
+        raise Failure("how long a job may take is not said", "add --slurm time=HH:MM:SS; longer runs go on in another")
     try:
-        executor = submitit.AutoExecutor(folder / JOBS / "%j", cluster=options.pop("cluster", "slurm"))
-        executor.update_parameters(name=f"lora-lab-{name}"[:60], **_as_parameters(options))
+        executor = submitit.AutoExecutor(folder / JOBS / "%j", cluster=cluster)
+        executor.update_parameters(**{"name": f"lora-lab-{name}"[:60], **_as_parameters(options)})
     except (RuntimeError, ValueError, NameError, AssertionError, TypeError) as error:
         raise Failure(f"SLURM: {str(error).strip().splitlines()[0]}", "see --slurm and sbatch --help") from error
     return executor
@@ -222,5 +230,4 @@ def _as_parameters(options: Mapping[str, str]) -> dict[str, Any]:
             found[f"slurm_{key}"] = value
         else:
             rest[key] = text
-    found.setdefault("slurm_time", 24 * 60) if "timeout_min" not in found else None
     return {**found, "slurm_additional_parameters": rest} if rest else found
