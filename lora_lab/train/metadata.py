@@ -211,7 +211,7 @@ def _modelspec(config: TrainConfig, family: Family, progressed: Progressed) -> d
     spec = {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": family.architecture(config.v_parameterization),
-        "modelspec.implementation": "diffusers",
+        "modelspec.implementation": family.implementation,
         "modelspec.title": title,
         "modelspec.resolution": f"{width}x{height}",
         "modelspec.date": moment.replace(tzinfo=None).isoformat(),

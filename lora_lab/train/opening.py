@@ -14,8 +14,10 @@ from lora_lab.train.base_files.parts import Asked
 from lora_lab.train.families.base import Base, Family
 from lora_lab.train.families.sd1 import SD1
 from lora_lab.train.families.sd2 import SD2
+from lora_lab.train.families.sdxl import SDXL
+from lora_lab.train.families.sniff import family_of
 
-FAMILIES: Mapping[str, Family] = MappingProxyType({"sd1": SD1(), "sd2": SD2()})
+FAMILIES: Mapping[str, Family] = MappingProxyType({"sd1": SD1(), "sd2": SD2(), "sdxl": SDXL()})
 
 
 _loaded: dict[tuple[Family, Asked], Base] = {}
@@ -35,17 +37,13 @@ def load_base(family: Family, asked: Asked) -> Base:
     return _loaded[family, asked]
 
 
-def family_of(config: TrainConfig) -> Family:
-    """Return the family that the config says its base belongs to."""
-    return FAMILIES["sd2" if config.v2 else "sd1"]
-
-
 def open_base(configs: Sequence[TrainConfig], accelerator: Any) -> tuple[Family, Base]:
     """Load the base of a pack's configs. Raises Failure when its family, prediction type or depth is not theirs."""
     config = configs[0]
-    family = family_of(config)
+    path = locate_base(config.base_model)
+    family = FAMILIES[family_of(path, config.v2)]
     asked = Asked(
-        path=locate_base(config.base_model),
+        path=path,
         vae=locate_vae(config.vae),
         precision=config.mixed_precision,
         device=str(accelerator.device),

@@ -25,7 +25,10 @@ class LayerSize(NamedTuple):
     alpha: float
 
 
-_OF_CONVOLUTIONS = re.compile(r"_(?:resnets|downsamplers|upsamplers)_\d+_")
+_OF_CONVOLUTIONS = re.compile(
+    r"_(?:resnets|downsamplers|upsamplers)_\d+_|_(?:in_layers_2|out_layers_3|emb_layers_1|skip_connection|\d_op|\d_conv)$"
+)
+"""In diffusers' names of the layers, and in Stability AI's."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,6 @@ from lora_lab.failure import Failure
 from lora_lab.tracking.events import Record
 from lora_lab.train import lora_file, optimizer, schedule
 from lora_lab.train.average import Average
-from lora_lab.train.convolutions import convolution_layers
 from lora_lab.train.data import batches, folder, latent_cache, pixels, tags
 from lora_lab.train.data.batches import PackDataset, ValidationDataset
 from lora_lab.train.data.epochs import Arranged, arrange
@@ -107,7 +106,7 @@ class Tokenize:
     def __init__(self, family: Family, base: Base) -> None:
         nothing = nn.Module()
         self._family = family
-        self._tokenizer_of = replace(base, unet=nothing, text_encoder=nothing, vae=nothing)
+        self._tokenizer_of = replace(base, unet=nothing, text_encoders=(nothing,), vae=nothing)
 
     def __call__(self, caption: str, limit: int) -> torch.Tensor:
         """Return int64 (chunks, 77)."""
@@ -165,7 +164,7 @@ def check_pack(configs: Sequence[TrainConfig]) -> None:
 def make_pack(configs: Sequence[TrainConfig], family: Family, base: Base) -> Pack:
     """Make every layer that some config adapts ready for adapters; the convolutions only where one wants them."""
     convolutions = any(config.conv_dim or config.dim_from_weights for config in configs)
-    return Pack({**family.layers(base), **(convolution_layers(base.unet) if convolutions else {})})
+    return Pack({**family.layers(base), **(family.convolutions(base) if convolutions else {})})
 
 
 def adapter_options(config: TrainConfig, start: Mapping[str, torch.Tensor] | None) -> AdapterOptions:
@@ -228,17 +227,19 @@ def add_member(session: Session, config: TrainConfig, key: int, data: PackData, 
 def prepare_models(session: Session, config: TrainConfig, warn: Callable[[str], None]) -> None:
     """Switch gradient checkpointing and attention kernels as the config says, both ways: the base is shared."""
     unet: Any = session.base.unet
-    text_encoder: Any = session.base.text_encoder
-    for model in (unet, text_encoder):
+    text_encoders: Any = session.base.text_encoders
+    for model in (unet, *text_encoders):
         model.train(config.gradient_checkpointing)  # transformers checkpoints in training mode only
     if config.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-        _newer(text_encoder, "activation_checkpointing_enable", "gradient_checkpointing_enable")(
-            {"use_reentrant": False}
-        )
+        for encoder in text_encoders:
+            _newer(encoder, "activation_checkpointing_enable", "gradient_checkpointing_enable")(
+                {"use_reentrant": False}
+            )
     elif unet.is_gradient_checkpointing:
         unet.disable_gradient_checkpointing()
-        _newer(text_encoder, "activation_checkpointing_disable", "gradient_checkpointing_disable")()
+        for encoder in text_encoders:
+            _newer(encoder, "activation_checkpointing_disable", "gradient_checkpointing_disable")()
     _choose_attention(session, config, warn)
 
 
@@ -262,7 +263,7 @@ def _choose_attention(session: Session, config: TrainConfig, warn: Callable[[str
 
 
 PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-HEAD_WIDTHS = (40, 80, 160)  # of SD 1.x; the widest is what kernels lack first
+HEAD_WIDTHS = (40, 64, 80, 160)  # of SD 1.x, SD 2.x and SDXL (64); the widest is what kernels lack first
 
 
 def _try_xformers(device: torch.device, dtype: torch.dtype) -> None:

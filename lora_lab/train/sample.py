@@ -152,31 +152,33 @@ def _draw_one(session: Session, prompt: Prompt, number: int, config: TrainConfig
     scheduler = make_sampler(sampler, base)
     scheduler.set_timesteps(prompt.steps)
     device = base.alphas_cumprod.device
-    ids = [family.tokenize(base, text, 225) for text in (prompt.negative, prompt.text)]
+    nothing, *ids = (family.tokenize(base, text, 225) for text in ("", prompt.negative, prompt.text))
     with session.accelerator.autocast():
-        text = family.encode(base, _trimmed(torch.stack(ids)).to(device), config.clip_skip)
+        text = family.encode(base, _trimmed(torch.stack(ids), nothing).to(device), config.clip_skip)
     seed = number if prompt.seed is None else prompt.seed
     shape = (1, 4, prompt.height // 8, prompt.width // 8)
     latents = normal(shape, seed, "sample").to(device) * scheduler.init_noise_sigma
     draws = torch_draws(seed, "sample", "ancestral")
     extra = {"generator": draws} if "generator" in scheduler.step.__code__.co_varnames else {}
+    side = [prompt.height, prompt.width]
+    sizes = torch.tensor([[*side, 0, 0, *side]] * 2, dtype=torch.float32, device=device)
     for t in scheduler.timesteps:
         twice = scheduler.scale_model_input(torch.cat([latents, latents]), t)
         with session.accelerator.autocast():
-            without, within = family.predict(base, twice, t.to(device).expand(2), text).chunk(2)
+            without, within = family.predict(base, twice, t.to(device).expand(2), text, sizes).chunk(2)
         latents = scheduler.step(without + prompt.guidance * (within - without), t, latents, **extra).prev_sample
     pixels = base.vae.decode(latents.float() / base.scaling_factor).sample  # type: ignore[operator]  # a diffusers VAE
     array = ((pixels[0].clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).to("cpu", torch.uint8).numpy()
     return Image.fromarray(array)
 
 
-def _trimmed(ids: Tensor) -> Tensor:
-    """Drop the chunks that only pad, of both texts alike: (2, 3, 77) → (2, chunks, 77)."""
-    used = 1
-    for chunk in range(1, ids.shape[1]):
-        if (ids[:, chunk, 1:76] != ids[:, chunk, 76:77]).any():
-            used = chunk + 1
-    return ids[:, :used]
+def _trimmed(ids: Tensor, nothing: Tensor) -> Tensor:
+    """Drop the chunks that only pad, of both texts alike: (2, ..., 3, 77) → (2, ..., chunks, 77).
+
+    `nothing` are the ids of no text: how a chunk looks that only pads depends on the tokenizer.
+    """
+    used = max(chunk + 1 for chunk in range(ids.shape[-2]) if chunk == 0 or (ids != nothing)[..., chunk, :].any())
+    return ids[..., :used, :]
 
 
 def save_picture(picture: Image.Image, path: Path) -> Path:

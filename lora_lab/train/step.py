@@ -132,7 +132,7 @@ def pack_losses(session: Session, members: Sequence[Member], batch: PackBatch) -
     noisy = noise.add_noise(clean, torch.cat(added), acp, t)
     with session.accelerator.autocast():
         text = encode(session, members, batch.token_ids)
-        predicted = session.family.predict(session.base, noisy, t, text)
+        predicted = session.family.predict(session.base, noisy, t, text, batch.sizes.to(clean.device))
     whole = (predicted, clean, noises, t, batch.weights.to(clean.device))
     split = zip(*(tensor.chunk(parts) for tensor in whole), strict=True)
     return torch.stack([_loss_of(m.config, session.base, _Part(*part)) for m, part in zip(members, split, strict=True)])
@@ -205,5 +205,5 @@ def _encode_apart(session: Session, members: Sequence[Member], ids: Sequence[Ten
     state, answers = session.pack.state, []
     for member, part in zip(members, ids, strict=True):
         with session.pack.serving(member.key, step=state.step, training=state.training):
-            answers.append(session.family.encode(session.base, part, member.config.clip_skip).states)
-    return Encoded(torch.cat(answers))
+            answers.append(session.family.encode(session.base, part, member.config.clip_skip))
+    return Encoded.join(answers)

@@ -36,6 +36,7 @@ def _batch_losses(session: Session, members: Sequence[Member], batch: PackBatch)
     base = session.base
     assert batch.latents is not None  # held-out pictures are always encoded beforehand
     clean = batch.latents.to(session.device) * base.scaling_factor
+    sizes = batch.sizes.to(session.device)
     totals = torch.zeros(len(members), dtype=torch.float64)
     with session.accelerator.autocast():
         text = encode(session, members, batch.token_ids)
@@ -47,7 +48,7 @@ def _batch_losses(session: Session, members: Sequence[Member], batch: PackBatch)
         t = torch.full((clean.shape[0],), timestep, device=session.device)
         noisy = noise.add_noise(clean, noises, base.alphas_cumprod, t)
         with session.accelerator.autocast():
-            predicted = session.family.predict(base, noisy, t, text)
+            predicted = session.family.predict(base, noisy, t, text, sizes)
         wanted = noise.target(clean, noises, base.alphas_cumprod, t, members[0].config.v_parameterization)
         errors = (predicted - wanted).square().mean(dim=(1, 2, 3)).double().cpu()
         totals += torch.stack([part.sum() for part in errors.chunk(len(members))])

@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from lora_lab.config import TrainConfig
 from lora_lab.quickstart.draw import draw, random_scene
@@ -26,6 +26,15 @@ from lora_lab.train.run import Run, RunResult, train_runs
 from lora_lab.train.step import Member, Session, pack_step
 
 TOKENIZER = Path(__file__).parents[2] / "lora_lab" / "quickstart" / "base" / "tokenizer"
+
+MODEL_INDEX_XL = """{
+  "_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": true,
+  "scheduler": ["diffusers", "DDIMScheduler"], "text_encoder": ["transformers", "CLIPTextModel"],
+  "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"], "tokenizer": ["transformers", "CLIPTokenizer"],
+  "tokenizer_2": ["transformers", "CLIPTokenizer"], "unet": ["diffusers", "UNet2DConditionModel"],
+  "vae": ["diffusers", "AutoencoderKL"], "feature_extractor": [null, null], "image_encoder": [null, null]
+}
+"""
 
 MODEL_INDEX = """{
   "_class_name": "StableDiffusionPipeline",
@@ -78,28 +87,88 @@ class Shape:
         )
 
 
-def make_base(folder: Path, shape: Shape) -> Path:
-    """Write a random base: latents an eighth of the picture, text states of width 16."""
+XL_TEXT_WIDTHS = (16, 24)
+"""Widths of the states of the small SDXL's two text encoders; the U-Net listens to both beside each other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeXL:
+    """What a small SDXL base is like: three levels, the upper without attention, two text encoders, sizes are told."""
+
+    deep: bool = False
+    prediction: str = "epsilon"
+
+    def unet(self) -> UNet2DConditionModel:
+        """A random U-Net; `deep` has all the layers of the published one."""
+        return UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(16, 32, 48),
+            layers_per_block=2,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=(1, 2, 10) if self.deep else 1,
+            cross_attention_dim=sum(XL_TEXT_WIDTHS),
+            attention_head_dim=[2, 4, 6],
+            use_linear_projection=True,
+            norm_num_groups=8,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=12 + 6 * 8,
+        )
+
+    def text_encoders(self) -> tuple[CLIPTextModel, CLIPTextModelWithProjection]:
+        """CLIP, and OpenCLIP with a projection of width 12."""
+        config: dict[str, Any] = {
+            "intermediate_size": 32,
+            "num_attention_heads": 2,
+            "vocab_size": 49408,
+            "bos_token_id": 49406,
+            "eos_token_id": 49407,
+        }
+        first = CLIPTextConfig(
+            hidden_size=XL_TEXT_WIDTHS[0], num_hidden_layers=3, hidden_act="quick_gelu", pad_token_id=49407, **config
+        )
+        second = CLIPTextConfig(
+            hidden_size=XL_TEXT_WIDTHS[1],
+            num_hidden_layers=4,
+            hidden_act="gelu",
+            pad_token_id=0,
+            projection_dim=12,
+            **config,
+        )
+        return CLIPTextModel(first), CLIPTextModelWithProjection(second)
+
+
+def make_base(folder: Path, shape: Shape | ShapeXL) -> Path:
+    """Write a random base: latents an eighth of the picture, text states of width 16 (SDXL: 40)."""
     torch.manual_seed(0)
+    xl = isinstance(shape, ShapeXL)
     unet = shape.unet()
+    levels, layers = (2, 1) if isinstance(shape, ShapeXL) else (shape.levels, shape.layers)
+    deep = levels != 2 or (isinstance(shape, ShapeXL) and shape.deep)
     vae = AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8) if shape.levels == 2 else (8, 16, 24, 24),
-        layers_per_block=shape.layers,
+        block_out_channels=(8, 16, 24, 24) if deep else (8, 8, 8, 8),
+        layers_per_block=2 if deep else layers,
         norm_num_groups=2,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
+        scaling_factor=0.13025 if xl else 0.18215,
     )
     unet.save_pretrained(folder / "unet")
     vae.save_pretrained(folder / "vae")
-    shape.text_encoder().save_pretrained(folder / "text_encoder")
+    encoders = shape.text_encoders() if isinstance(shape, ShapeXL) else (shape.text_encoder(),)
+    for number, encoder in enumerate(encoders, 1):
+        ending = "" if number == 1 else f"_{number}"
+        encoder.save_pretrained(folder / f"text_encoder{ending}")
+        shutil.copytree(TOKENIZER, folder / f"tokenizer{ending}")
     DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=shape.prediction
     ).save_pretrained(folder / "scheduler")
-    shutil.copytree(TOKENIZER, folder / "tokenizer")
-    if shape.v2:
-        about = folder / "tokenizer" / "tokenizer_config.json"
+    padded_otherwise = "tokenizer_2" if xl else "tokenizer"
+    if xl or (isinstance(shape, Shape) and shape.v2):
+        about = folder / padded_otherwise / "tokenizer_config.json"
         about.write_text(about.read_text().replace('"pad_token": "<|endoftext|>"', '"pad_token": "!"'))
-    (folder / "model_index.json").write_text(MODEL_INDEX)
+    (folder / "model_index.json").write_text(MODEL_INDEX_XL if xl else MODEL_INDEX)
     return folder
 
 
@@ -115,6 +184,18 @@ def whole_bases(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     top = tmp_path_factory.mktemp("bases")
     shapes = {"sd1": Shape(levels=4, layers=2), "sd2": Shape(v2=True, levels=4, layers=2, prediction="v_prediction")}
     return {name: make_base(top / name, shape) for name, shape in shapes.items()}
+
+
+@pytest.fixture(scope="session")
+def xl_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random SDXL base in diffusers' layout, with few layers."""
+    return make_base(tmp_path_factory.mktemp("base") / "xl", ShapeXL())
+
+
+@pytest.fixture(scope="session")
+def whole_xl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SDXL base whose U-Net has all the layers of the published one, each very narrow."""
+    return make_base(tmp_path_factory.mktemp("bases") / "sdxl", ShapeXL(deep=True))
 
 
 @pytest.fixture(scope="session")

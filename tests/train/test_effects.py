@@ -146,7 +146,7 @@ def test_gradient_checkpointing(
     for on in (False, True, False):
         opened = open_pack(make_config(gradient_checkpointing=on, network_dropout=dropout), up=0.3)
         counts = {"CLIPMLP": 0, "ResnetBlock2D": 0}
-        modules = [*opened.session.base.text_encoder.modules(), *opened.session.base.unet.modules()]
+        modules = [*opened.session.base.text_encoders[0].modules(), *opened.session.base.unet.modules()]
 
         def count(module: Any, *_: Any, counts: dict[str, int] = counts) -> None:
             counts[type(module).__name__] += 1
@@ -215,14 +215,14 @@ def test_clip_skip_reaches_the_unet(open_pack: Open, make_config: Make, seen: li
     """With clip_skip 2 the U-Net hears the last layer but one, and the last layer's LoRA learns nothing."""
     opened = open_pack(make_config(clip_skip=2), up=0.3)
     caught: list[Tensor] = []
-    layers = [m for m in opened.session.base.text_encoder.modules() if type(m).__name__ == "CLIPEncoderLayer"]
+    layers = [m for m in opened.session.base.text_encoders[0].modules() if type(m).__name__ == "CLIPEncoderLayer"]
     hook = layers[-2].register_forward_hook(
         lambda module, inputs, output: caught.append(output if isinstance(output, Tensor) else output[0])
     )
     with opened.session.pack.serving(0, training=True):
         pack_losses(opened.session, opened.members, opened.data.training[0]).sum().backward()
     hook.remove()
-    encoder = opened.session.base.text_encoder
+    encoder = opened.session.base.text_encoders[0]
     wanted = getattr(encoder, "text_model", encoder).final_layer_norm(caught[0])
     torch.testing.assert_close(seen[0][2], wanted)
     with_gradient = {name for name, w in opened.members[0].layers if w.up.grad is not None and w.up.grad.any()}

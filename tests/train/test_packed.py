@@ -64,5 +64,5 @@ def test_tokenizer_travels_without_the_model(open_pack: Callable[..., Any], make
     opened = open_pack(make_config())
     tokenize = prepare.Tokenize(opened.session.family, opened.session.base)
     held = tokenize._tokenizer_of
-    assert not [*held.unet.parameters(), *held.text_encoder.parameters(), *held.vae.parameters()]
+    assert not [*held.unet.parameters(), *held.text_encoders[0].parameters(), *held.vae.parameters()]
     assert tokenize("a lumi", 75).tolist() == opened.session.family.tokenize(opened.session.base, "a lumi", 75).tolist()

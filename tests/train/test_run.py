@@ -181,7 +181,7 @@ def test_the_base_gets_its_layers_back(
         train_run(config, folder=tmp_path / "x", record=lambda e: None, progress=lambda p: None)
     assert torch.equal(answer(), before)
     assert list(base.unet.state_dict()) == keys
-    assert not any(p.requires_grad for part in (base.unet, base.text_encoder, base.vae) for p in part.parameters())
+    assert not any(p.requires_grad for part in (base.unet, *base.text_encoders, base.vae) for p in part.parameters())
 
 
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")

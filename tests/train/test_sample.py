@@ -1,7 +1,7 @@
 """Sample pictures: prompt lines, samplers, and the same picture as plain diffusers draws from the LoRA file."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,26 @@ def test_padding_chunks_are_trimmed() -> None:
     words = torch.tensor([1] + [5] * 10 + [2] * 66)
     short = torch.stack([words, padding, padding])
     long = torch.stack([words, words, padding])
-    assert sample._trimmed(torch.stack([short, short])).shape == (2, 1, 77)
-    assert torch.equal(sample._trimmed(torch.stack([short, long])), torch.stack([short[:2], long[:2]]))
+    nothing = padding.expand(3, 77)
+    assert sample._trimmed(torch.stack([short, short]), nothing).shape == (2, 1, 77)
+    assert torch.equal(sample._trimmed(torch.stack([short, long]), nothing), torch.stack([short[:2], long[:2]]))
+
+
+@pytest.mark.parametrize("name", ["sd1", "sd2", "sdxl"])
+def test_padding_of_every_tokenizer_is_trimmed(
+    whole_bases: Mapping[str, Path],
+    xl_base: Path,
+    open_pack: Callable[..., Any],
+    make_config: Callable[..., TrainConfig],
+    name: str,
+) -> None:
+    """A short prompt is one chunk whatever its tokenizers pad with, and a long negative prompt keeps its chunks."""
+    v2 = name == "sd2"
+    path = {**whole_bases, "sdxl": xl_base}[name]
+    session = open_pack(make_config(base_model=str(path), v2=v2, v_parameterization=v2)).session
+    empty, short, long = (session.family.tokenize(session.base, text, 225) for text in ("", "red", "red " * 80))
+    assert sample._trimmed(torch.stack([empty, short]), empty).shape[-2:] == (1, 77)
+    assert sample._trimmed(torch.stack([long, short]), empty).shape[-2:] == (2, 77)
 
 
 def pixels(picture: Image.Image) -> numpy.ndarray:

@@ -29,7 +29,7 @@ def test_by_hand(open_pack: Callable[..., Any], make_config: Make) -> None:
     with torch.no_grad():
         for batch in (held_out[n] for n in range(len(held_out))):
             for latent, ids, item in zip(batch.latents, batch.token_ids[0], batch.items[0], strict=True):
-                states = session.base.text_encoder(ids).last_hidden_state
+                states = session.base.text_encoders[0](ids).last_hidden_state
                 for timestep in TIMESTEPS:
                     t = torch.tensor([timestep])
                     noise = normal((1, 4, 8, 8), 0, "validation", item, timestep)

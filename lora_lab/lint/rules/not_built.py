@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from lora_lab.lint.rule import Hit, Rule, View, rule
 from lora_lab.lint.rules.base_model import NAMES, base_header
 
-FAMILIES = ("sd1", "sd2")
+FAMILIES = ("sd1", "sd2", "sdxl")
 """What the trainer knows."""
 
 
@@ -46,7 +46,7 @@ def base_family_not_built(view: View) -> Iterator[Hit]:
     family = header.family if header and header.kind in ("checkpoint", "diffusers", "unet") else None
     if family is not None and family not in FAMILIES:
         message = f"base_model is {NAMES.get(family, family)}, which can't be trained here"
-        yield Hit(message, ("base_model",), "use a model of Stable Diffusion 1.x or 2.x")
+        yield Hit(message, ("base_model",), "use a model of Stable Diffusion 1.x, 2.x or SDXL")
 
 
 NOT_BUILT: tuple[Rule, ...] = (base_family_not_built,)

@@ -1,52 +1,73 @@
 """A base in diffusers' layout: a folder with model_index.json and one folder for each part."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lora_lab.failure import Failure
-from lora_lab.train.base_files.parts import DTYPES, Asked, Parts, loaded
+from lora_lab.train.base_files.parts import DTYPES, Asked, Parts, TextPart, loaded
 from lora_lab.train.base_files.vae import load_vae
 from lora_lab.train.base_files.weights import DAMAGED, load_pretrained
 
 PARTS = ("unet", "text_encoder", "vae", "tokenizer", "scheduler")
+SECOND = ("text_encoder_2", "tokenizer_2")
+"""What SDXL has beside them."""
 
 
-def load_folder(asked: Asked, layout: Path) -> Parts:
+def load_folder(asked: Asked, layout: Path, texts: Sequence[TextPart]) -> Parts:
     """Load the parts of a folder, offline; `layout` has the configs for a VAE that is a single file.
 
     Raises Failure when a part is missing, damaged or does not fit the others.
     """
     from diffusers import UNet2DConditionModel  # noqa: PLC0415  # seconds; a bad folder fails first
-    from transformers import CLIPTextModel, CLIPTokenizer  # noqa: PLC0415
 
     path, dtype = asked.path, DTYPES[asked.precision]
+    if len(texts) == 1 and _has_second_encoder(path):
+        raise Failure(
+            f"base_model {path} is an SDXL model by its text encoders, and by its U-Net it is none",
+            "the folder mixes two models; copy it anew",
+        )
     check_folder(path)
-    if "text_encoder_2" in read_json(path / "model_index.json") or (path / "text_encoder_2").exists():
-        raise Failure(f"base_model {path} is an SDXL model", "only SD 1.x and SD 2.x can be trained so far")
     schedule = read_schedule(path)
     unet = load_pretrained(UNet2DConditionModel, path / "unet", dtype)
-    text_encoder = load_pretrained(CLIPTextModel, path / "text_encoder", dtype)
+    encoders = tuple(_load_encoder(path, text, dtype) for text in texts)
     vae = load_vae(asked.vae or path / "vae", layout)
-    if text_encoder.config.hidden_size != unet.config.cross_attention_dim:
+    width = sum(encoder.config.hidden_size for encoder in encoders)
+    if width != unet.config.cross_attention_dim:
         raise Failure(
-            f"{path / 'text_encoder'} gives states of width {text_encoder.config.hidden_size}, "
+            f"{path / texts[-1].encoder} gives states of width {width}, "
             f"the U-Net wants {unet.config.cross_attention_dim}",
             "the folder mixes two models; copy it anew",
         )
-    where = path / "tokenizer"
-    tokenizer = loaded(where, lambda: CLIPTokenizer.from_pretrained(where, local_files_only=True), DAMAGED)
-    if tokenizer.model_max_length != 77 or len(tokenizer) != text_encoder.config.vocab_size:
-        raise Failure(f"{where} does not fit its text encoder", "the folder is incomplete; copy it anew")
     return Parts(
         unet=unet,
-        text_encoders=(text_encoder,),
+        text_encoders=encoders,
         vae=vae,
-        tokenizers=(tokenizer,),
+        tokenizers=tuple(_load_tokenizer(path, text, one) for text, one in zip(texts, encoders, strict=True)),
         prediction=schedule.get("prediction_type", "epsilon"),
         beta_start=schedule["beta_start"],
         beta_end=schedule["beta_end"],
     )
+
+
+def _load_encoder(path: Path, text: TextPart, dtype: torch.dtype) -> Any:
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection  # noqa: PLC0415  # as above
+
+    kind = CLIPTextModelWithProjection if text.projected else CLIPTextModel
+    return load_pretrained(kind, path / text.encoder, dtype)
+
+
+def _load_tokenizer(path: Path, text: TextPart, encoder: Any) -> Any:
+    from transformers import CLIPTokenizer  # noqa: PLC0415  # as above
+
+    where = path / text.tokenizer
+    tokenizer = loaded(where, lambda: CLIPTokenizer.from_pretrained(where, local_files_only=True), DAMAGED)
+    if tokenizer.model_max_length != 77 or len(tokenizer) != encoder.config.vocab_size:
+        raise Failure(f"{where} does not fit its text encoder", "the folder is incomplete; copy it anew")
+    return tokenizer
 
 
 def is_whole(path: Path) -> bool:
@@ -55,7 +76,13 @@ def is_whole(path: Path) -> bool:
 
 
 def _missing(path: Path) -> list[str]:
-    return [part for part in ("model_index.json", *PARTS) if not (path / part).exists()]
+    second = SECOND if _has_second_encoder(path) else ()
+    return [part for part in ("model_index.json", *PARTS, *second) if not (path / part).exists()]
+
+
+def _has_second_encoder(path: Path) -> bool:
+    index = path / "model_index.json"
+    return index.exists() and ("text_encoder_2" in read_json(index) or (path / "text_encoder_2").exists())
 
 
 def check_folder(path: Path) -> None:

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -33,6 +33,16 @@ class Asked:
     device: str = "cpu"
     v_prediction: bool = False
     zero_terminal_snr: bool = False
+
+
+class TextPart(NamedTuple):
+    """One text encoder of a family, with its tokenizer: their folders, and where the encoder is in a single file."""
+
+    encoder: str  # folder in diffusers' layout
+    tokenizer: str
+    prefix: str  # in a single file; `transformer.` (CLIP's names) or `model.` (OpenCLIP's) follows
+    pad_token: str
+    projected: bool = False  # whether it has a projection of the whole caption too
 
 
 @dataclass(frozen=True)

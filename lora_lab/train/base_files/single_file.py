@@ -4,6 +4,7 @@ diffusers' own converters give the tensors their new names; the configs of the p
 package, so that nothing is asked of a hub.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 
 from lora_lab.config.paths import PACKAGE
 from lora_lab.failure import Failure
-from lora_lab.train.base_files.parts import DTYPES, Asked, Parts
+from lora_lab.train.base_files.parts import DTYPES, Asked, Parts, TextPart
 from lora_lab.train.base_files.vae import load_vae, vae_of
 from lora_lab.train.base_files.weights import WHOLE, State, filled, read_state
 
@@ -22,13 +23,11 @@ LAYOUTS = Path(__file__).parent / "layouts"
 TOKENIZER = PACKAGE / "quickstart" / "base" / "tokenizer"
 """CLIP's vocabulary, which every Stable Diffusion model shares."""
 
-UNET, TEXT = "model.diffusion_model.", "cond_stage_model."
-"""What the names of the parts begin with; those of the VAE with `first_stage_model.`."""
-
-_CLIP, _OPEN_CLIP = TEXT + "transformer.", TEXT + "model."
+UNET = "model.diffusion_model."
+"""What the names of the U-Net's tensors begin with; those of the VAE with `first_stage_model.`."""
 
 
-def load_file(asked: Asked, layout: Path, pad_token: str) -> Parts:
+def load_file(asked: Asked, layout: Path, texts: Sequence[TextPart]) -> Parts:
     """Load the parts of a single file, offline; `layout` is the folder of the family's configs.
 
     Raises Failure when it is damaged, holds more than tensors, or is no whole model of the family.
@@ -37,9 +36,9 @@ def load_file(asked: Asked, layout: Path, pad_token: str) -> Parts:
     state = read_state(path)
     return Parts(
         unet=_unet_of(path, state, layout, dtype),
-        text_encoders=(_text_encoder_of(path, state, layout, dtype),),
+        text_encoders=tuple(_text_encoder_of(path, state, (layout, text), dtype) for text in texts),
         vae=load_vae(asked.vae, layout) if asked.vae else vae_of(path, state, layout),
-        tokenizers=(load_tokenizer(pad_token),),
+        tokenizers=tuple(load_tokenizer(text.pad_token) for text in texts),
     )
 
 
@@ -62,29 +61,37 @@ def _unet_of(path: Path, state: State, layout: Path, dtype: torch.dtype) -> Any:
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint  # noqa: PLC0415
 
     config = UNet2DConditionModel.load_config(layout / "unet", local_files_only=True)
-    renamed = convert_ldm_unet_checkpoint(_only(path, state, UNET, "U-Net"), config)
+    own = _only(path, state, UNET, "U-Net")
+    try:
+        renamed = convert_ldm_unet_checkpoint(own, config)
+    except KeyError as error:  # SDXL's layers for sizes; of the others `filled` tells
+        raise Failure(f"{path} has no weights for {error.args[0]} of its U-Net", WHOLE) from error
     return filled(path, lambda: UNet2DConditionModel.from_config(config), renamed, dtype)
 
 
-def _text_encoder_of(path: Path, state: State, layout: Path, dtype: torch.dtype) -> Any:
+def _text_encoder_of(path: Path, state: State, place: tuple[Path, TextPart], dtype: torch.dtype) -> Any:
     from diffusers.loaders import single_file_utils  # noqa: PLC0415  # as above
-    from transformers import CLIPTextConfig, CLIPTextModel  # noqa: PLC0415
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection  # noqa: PLC0415
 
-    config = CLIPTextConfig.from_pretrained(layout / "text_encoder", local_files_only=True)
-    own = {_with_text_model(name): tensor for name, tensor in _only(path, state, TEXT, "text encoder").items()}
-    if any(name.startswith(_OPEN_CLIP) for name in own):
+    layout, text = place
+    clip, open_clip = text.prefix + "transformer.", text.prefix + "model."
+    config = CLIPTextConfig.from_pretrained(layout / text.encoder, local_files_only=True)
+    found = _only(path, state, text.prefix, "second text encoder" if text.projected else "text encoder")
+    own = {_with_text_model(name, clip): tensor for name, tensor in found.items()}
+    if any(name.startswith(open_clip) for name in own):
         like: Any = SimpleNamespace(config=config)
-        renamed = single_file_utils.convert_open_clip_checkpoint(like, own, prefix=_OPEN_CLIP)
+        renamed = single_file_utils.convert_open_clip_checkpoint(like, own, prefix=open_clip)
     else:
-        renamed = single_file_utils.convert_ldm_clip_checkpoint(own)
+        renamed = single_file_utils.convert_ldm_clip_checkpoint(own, remove_prefix=clip)
     short = {name.removeprefix("text_model."): tensor for name, tensor in renamed.items()}
     long = {f"text_model.{name}": tensor for name, tensor in short.items()}  # its names before transformers 5.6
-    return filled(path, lambda: CLIPTextModel(config), {**short, **long}, dtype)
+    kind = CLIPTextModelWithProjection if text.projected else CLIPTextModel
+    return filled(path, lambda: kind(config), {**short, **long}, dtype)
 
 
-def _with_text_model(name: str) -> str:
+def _with_text_model(name: str, clip: str) -> str:
     """Give a CLIP tensor the name that it has today: files from before transformers 4.4 lack `text_model.`."""
-    inner = name.removeprefix(_CLIP)
+    inner = name.removeprefix(clip)
     if inner != name and inner.startswith(("embeddings.", "encoder.", "final_layer_norm.")):
-        return f"{_CLIP}text_model.{inner}"
+        return f"{clip}text_model.{inner}"
     return name

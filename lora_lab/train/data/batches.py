@@ -79,6 +79,17 @@ class PackBatch:
     original_sizes: Tensor
     crops: Tensor
 
+    @property
+    def sizes(self) -> Tensor:
+        """What SDXL is told of each picture, float32 (K·b, 6), in pixels.
+
+        Height and width of the file, top and left of the crop in the resized picture, height and width of the bucket
+        (Podell et al. 2023, arXiv:2307.01952, section 2.2; in this order in diffusers' `_get_add_time_ids`).
+        """
+        width, height = self.bucket
+        target = torch.tensor([[height, width]]).expand(len(self.crops), 2)
+        return torch.cat([self.original_sizes, self.crops, target], dim=1).float()
+
     def of(self, places: Sequence[int]) -> "PackBatch":
         """The batch of some of the adapters, in the order of `places`."""
         count = len(self.token_ids)

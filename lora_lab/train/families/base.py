@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from lora_lab.train.base_files.parts import Asked
@@ -22,13 +23,13 @@ class Base:
     name: str
     path: Path
     unet: nn.Module
-    text_encoder: nn.Module
+    text_encoders: tuple[nn.Module, ...]
     vae: nn.Module
-    tokenizer: Any
+    tokenizers: tuple[Any, ...]
     alphas_cumprod: Tensor  # float32 (1000,)
     own_alphas_cumprod: Tensor  # float32 (1000,)
     scaling_factor: float
-    text_layers: int
+    text_layers: int  # of the deepest text encoder
     prediction_type: str
     hash: str
     vae_hash: str
@@ -38,19 +39,28 @@ class Base:
 
 @dataclass(frozen=True)
 class Encoded:
-    """The text encoder's answer, ready for the U-Net."""
+    """The text encoders' answer, ready for the U-Net."""
 
     states: Tensor  # (n, tokens, width)
+    pooled: Tensor | None = None  # (n, width of the projection), where the family has one vector for a whole caption
 
     def part(self, places: Sequence[int]) -> "Encoded":
         """The answer for some of the batch."""
-        return Encoded(self.states[list(places)])
+        chosen = list(places)
+        return Encoded(self.states[chosen], None if self.pooled is None else self.pooled[chosen])
+
+    @staticmethod
+    def join(parts: Sequence["Encoded"]) -> "Encoded":
+        """The answers for several parts of a batch as one, in their order."""
+        pooled = [part.pooled for part in parts if part.pooled is not None]
+        return Encoded(torch.cat([part.states for part in parts]), torch.cat(pooled) if pooled else None)
 
 
 class Family(Protocol):
     """One model family: how to load it, what to adapt, how to ask it."""
 
     name: str
+    implementation: str  # what `modelspec.implementation` says of its LoRAs
 
     def __hash__(self) -> int:
         """Families are keys of the cache of loaded bases."""
@@ -65,13 +75,20 @@ class Family(Protocol):
         """Load the parts, frozen. Raises Failure when the file or folder is not such a model."""
 
     def layers(self, base: Base) -> dict[str, tuple[nn.Module, str]]:
-        """Name of each layer to adapt in the LoRA file, with its owner and attribute; text encoder first."""
+        """Name of each layer to adapt in the LoRA file, with its owner and attribute; text encoders first."""
+
+    def convolutions(self, base: Base) -> dict[str, tuple[nn.Module, str]]:
+        """The same of the layers that are adapted beside them where a LoRA has a `conv_dim`."""
 
     def tokenize(self, base: Base, caption: str, max_clip_token_length: int) -> Tensor:
-        """Token ids of a caption, int64 (chunks, 77)."""
+        """Token ids of a caption, int64 (chunks, 77), or (encoders, chunks, 77) with several text encoders."""
 
     def encode(self, base: Base, ids: Tensor, clip_skip: int) -> Encoded:
-        """Text states for ids (n, chunks, 77)."""
+        """Text states for ids (n, ...) as `tokenize` makes them."""
 
-    def predict(self, base: Base, noisy: Tensor, t: Tensor, text: Encoded) -> Tensor:
-        """The U-Net's prediction, same shape as `noisy`."""
+    def predict(self, base: Base, noisy: Tensor, t: Tensor, text: Encoded, sizes: Tensor) -> Tensor:
+        """The U-Net's prediction, same shape as `noisy`.
+
+        `sizes` (n, 6) are pixels: height and width of the original picture, top and left of the crop, height and width
+        of what is drawn. Families without such a conditioning do not look at them.
+        """

@@ -6,8 +6,19 @@ from lora_lab.document.model_header import ModelHeader, read_model_header
 from lora_lab.failure import Failure
 
 _NAMES = {"sd1": "an SD 1.x", "sd2": "an SD 2.x", "sdxl": "an SDXL", "sdxl-refiner": "an SDXL refiner"}
-_FLAGS = {"sd1": 'set "v2": false', "sd2": 'set "v2": true'}
+_FLAGS = {"sd1": 'set "v2": false', "sd2": 'set "v2": true', "sdxl": 'set "v2": false'}
 _CHANNELS = {5: "depth", 7: "upscaling", 8: "editing", 9: "inpainting"}
+
+
+def family_of(path: Path, v2: bool) -> str:
+    """Return the family to load a base as: SDXL where its header says that it is, which no key of a config does.
+
+    `v2` tells SD 1.x from SD 2.x; with SDXL it stays what it says, so that `check_header` can name the contradiction.
+    """
+    header = read_model_header(path) if path.exists() else None
+    if header is not None and header.family == "sdxl" and not v2:
+        return "sdxl"
+    return "sd2" if v2 else "sd1"
 
 
 def check_header(path: Path, family: str) -> ModelHeader:
@@ -27,7 +38,7 @@ def check_header(path: Path, family: str) -> ModelHeader:
         found = _NAMES.get(header.family, f"a {header.family}")
         raise Failure(
             f"base_model {path} is {found} model, the config trains {_NAMES[family]} model",
-            _FLAGS.get(header.family, "only SD 1.x and SD 2.x can be trained so far"),
+            _FLAGS.get(header.family, "only SD 1.x, SD 2.x and SDXL can be trained so far"),
         )
     if header.in_channels not in (None, 4):
         purpose = _CHANNELS.get(header.in_channels, "another purpose")

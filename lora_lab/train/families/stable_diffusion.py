@@ -1,5 +1,6 @@
-"""What Stable Diffusion 1.x and 2.x have in common: one CLIP text encoder, a U-Net, a VAE; file, folder or hub."""
+"""What the Stable Diffusion families have in common: CLIP text encoders, a U-Net, a VAE; file, folder or hub."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ from torch import Tensor, nn
 
 from lora_lab.train import noise
 from lora_lab.train.base_files.folder import load_folder
-from lora_lab.train.base_files.parts import Asked, Hashes, hashes_of
+from lora_lab.train.base_files.parts import Asked, Hashes, TextPart, hashes_of
 from lora_lab.train.base_files.single_file import LAYOUTS, load_file
 from lora_lab.train.base_files.vae import vae_folder
+from lora_lab.train.convolutions import convolution_layers
 from lora_lab.train.data.tokens import chunk_ids, join_states
 from lora_lab.train.families.base import Base, Encoded
 from lora_lab.train.families.sniff import check_header
@@ -23,39 +25,45 @@ class StableDiffusion:
 
     name: str
     pad_token: str
+    implementation = "diffusers"
 
     def __init__(self, layout: Path | None = None) -> None:
         self.layout = layout or LAYOUTS / self.name
 
-    def load(self, asked: Asked) -> Base:
-        """Load U-Net, text encoder, VAE and tokenizer of a file or folder, offline, frozen.
+    @property
+    def texts(self) -> tuple[TextPart, ...]:
+        """The text encoders, in the order of their ids."""
+        return (TextPart("text_encoder", "tokenizer", "cond_stage_model.", self.pad_token),)
 
-        U-Net and text encoder are held in the precision of training, the VAE in float32, which no picture overflows.
+    def load(self, asked: Asked) -> Base:
+        """Load U-Net, text encoders, VAE and tokenizers of a file or folder, offline, frozen.
+
+        U-Net and text encoders are held in the precision of training, the VAE in float32, which no picture overflows.
         Raises Failure when a part is missing, damaged or of another family.
         """
         path = asked.path
         header = check_header(path, self.name)
-        parts = load_file(asked, self.layout, self.pad_token) if path.is_file() else load_folder(asked, self.layout)
-        (text_encoder,), (tokenizer,) = parts.text_encoders, parts.tokenizers
-        for model in (parts.unet, text_encoder, parts.vae):
+        load_parts = load_file if path.is_file() else load_folder
+        parts = load_parts(asked, self.layout, self.texts)
+        for model in (parts.unet, *parts.text_encoders, parts.vae):
             model.requires_grad_(False).eval().to(asked.device)
         own = noise.alphas_cumprod(parts.beta_start, parts.beta_end)
-        hashes = hashes_of(path, "unet", "text_encoder")
+        hashes = hashes_of(path, "unet", *(text.encoder for text in self.texts))
         vae_hashes = _vae_hashes(asked, hashes)
         vae: Any = parts.vae.config
-        config: Any = text_encoder.config
+        encoders: Any = parts.text_encoders
         assumed = "v_prediction" if asked.v_prediction else "epsilon"
         return Base(
             name=path.name,
             path=path,
             unet=parts.unet,
-            text_encoder=text_encoder,
+            text_encoders=parts.text_encoders,
             vae=parts.vae,
-            tokenizer=tokenizer,
+            tokenizers=parts.tokenizers,
             alphas_cumprod=(noise.zero_terminal(own) if asked.zero_terminal_snr else own).to(asked.device),
             own_alphas_cumprod=own.to(asked.device),
             scaling_factor=vae.scaling_factor,
-            text_layers=config.num_hidden_layers,
+            text_layers=max(encoder.config.num_hidden_layers for encoder in encoders),
             prediction_type=parts.prediction or header.prediction or assumed,
             hash=hashes.full,
             vae_hash=vae_hashes.full,
@@ -69,23 +77,28 @@ class StableDiffusion:
         Every Linear of the text encoder's attention and MLP, every Linear and 1 × 1 convolution of the U-Net's
         transformer blocks.
         """
-        text = targets(base.text_encoder, TEXT_TARGETS, "lora_te_text_model")
+        text = targets(base.text_encoders[0], TEXT_TARGETS, "lora_te_text_model")
         return {**text, **targets(base.unet, ("Transformer2DModel",), "lora_unet")}
+
+    def convolutions(self, base: Base) -> dict[str, tuple[nn.Module, str]]:
+        """Return what sd-scripts' networks.lora adapts beside that with `conv_dim`."""
+        return convolution_layers(base.unet)
 
     def tokenize(self, base: Base, caption: str, max_clip_token_length: int) -> Tensor:
         """Token ids of a caption in chunks of 75, int64 (chunks, 77)."""
-        return chunk_ids(base.tokenizer, caption, max_clip_token_length)
+        return chunk_ids(base.tokenizers[0], caption, max_clip_token_length)
 
     def encode(self, base: Base, ids: Tensor, clip_skip: int) -> Encoded:
         """Text states for ids (n, chunks, 77): layer −clip_skip, then the final layer norm, chunks joined."""
         count, chunks, _ = ids.shape
-        answer = base.text_encoder(ids.flatten(0, 1), output_hidden_states=True)
-        inner: Any = getattr(base.text_encoder, "text_model", base.text_encoder)
+        (encoder,) = base.text_encoders
+        answer = encoder(ids.flatten(0, 1), output_hidden_states=True)
+        inner: Any = getattr(encoder, "text_model", encoder)
         states = inner.final_layer_norm(answer.hidden_states[-clip_skip])
         return Encoded(torch.stack([join_states(part) for part in states.unflatten(0, (count, chunks))]))
 
-    def predict(self, base: Base, noisy: Tensor, t: Tensor, text: Encoded) -> Tensor:
-        """Return the U-Net's prediction, float32, same shape as `noisy`."""
+    def predict(self, base: Base, noisy: Tensor, t: Tensor, text: Encoded, sizes: Tensor | None = None) -> Tensor:
+        """Return the U-Net's prediction, float32, same shape as `noisy`; it knows nothing of sizes."""
         answer = base.unet(noisy.to(next(base.unet.parameters()).dtype), t, text.states)
         return answer.sample.float()
 
@@ -98,8 +111,13 @@ def _vae_hashes(asked: Asked, base: Hashes) -> Hashes:
     return hashes_of(path if path.is_file() else vae_folder(path))
 
 
-def targets(model: nn.Module, kinds: tuple[str, ...], prefix: str) -> dict[str, tuple[nn.Module, str]]:
-    """Return every Linear and 1 × 1 convolution inside modules of some kinds, by its name in a LoRA file."""
+def targets(
+    model: nn.Module, kinds: tuple[str, ...], prefix: str, rename: Callable[[str], str] = str
+) -> dict[str, tuple[nn.Module, str]]:
+    """Return every Linear and 1 × 1 convolution inside modules of some kinds, by its name in a LoRA file.
+
+    The name is that of the layer's path, or of what `rename` makes of it.
+    """
     found: dict[str, tuple[nn.Module, str]] = {}
     for path, owner in model.named_modules():
         if type(owner).__name__ not in kinds:
@@ -109,5 +127,5 @@ def targets(model: nn.Module, kinds: tuple[str, ...], prefix: str) -> dict[str, 
             if isinstance(layer, nn.Linear) or pointwise:
                 where = f"{path}.{inner}".removeprefix("text_model.")
                 parent, _, attribute = inner.rpartition(".")
-                found[f"{prefix}.{where}".replace(".", "_")] = (owner.get_submodule(parent), attribute)
+                found[f"{prefix}.{rename(where)}".replace(".", "_")] = (owner.get_submodule(parent), attribute)
     return found

@@ -23,7 +23,8 @@ RESNET = {
     "conv_shortcut": "skip_connection",
 }
 TIMES = {"time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2"}
-ENDS = {"conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2", **TIMES}
+SIZES = {"add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2"}
+ENDS = {"conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2", **TIMES, **SIZES}
 OPEN_CLIP = {
     "layer_norm1": "ln_1",
     "layer_norm2": "ln_2",
@@ -34,8 +35,8 @@ OPEN_CLIP = {
 ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 
 
-def blocks() -> Iterator[tuple[str, str]]:
-    """Where each block of diffusers' U-Net lies in the original."""
+def blocks(plain: int = 0) -> Iterator[tuple[str, str]]:
+    """Where each block of diffusers' U-Net lies in the original; `plain` is the way-up level without attention."""
     for level in range(4):
         for layer in range(2):
             yield f"down_blocks.{level}.resnets.{layer}.", f"input_blocks.{3 * level + layer + 1}.0."
@@ -44,7 +45,7 @@ def blocks() -> Iterator[tuple[str, str]]:
             yield f"up_blocks.{level}.resnets.{layer}.", f"output_blocks.{3 * level + layer}.0."
             yield f"up_blocks.{level}.attentions.{layer}.", f"output_blocks.{3 * level + layer}.1."
         yield f"down_blocks.{level}.downsamplers.0.conv.", f"input_blocks.{3 * level + 3}.0.op."
-        place = 2 if level else 1  # after the attention, which the lowest level has not
+        place = 1 if level == plain else 2  # after the attention, which SD's lowest level has not, and SDXL's highest
         yield f"up_blocks.{level}.upsamplers.0.", f"output_blocks.{3 * level + 2}.{place}."
     yield "mid_block.resnets.0.", "middle_block.0."
     yield "mid_block.attentions.0.", "middle_block.1."
@@ -57,9 +58,9 @@ def renamed(name: str, table: Mapping[str, str]) -> str:
     return f"{table.get(stem, stem)}.{kind}"
 
 
-def original_unet(state: State) -> State:
-    """The U-Net's tensors under their original names."""
-    places = dict(blocks())
+def original_unet(state: State, plain: int = 0) -> State:
+    """The U-Net's tensors under their original names; `plain` is the way-up level without attention."""
+    places = dict(blocks(plain))
     found: State = {}
     for name, tensor in state.items():
         start = next((start for start in places if name.startswith(start)), None)
@@ -101,9 +102,9 @@ def original_vae(state: State) -> State:
     return found
 
 
-def clip(state: State) -> State:
+def clip(state: State, prefix: str = "cond_stage_model.") -> State:
     """SD 1's text encoder: as transformers names it."""
-    prefix = "cond_stage_model.transformer.text_model."
+    prefix += "transformer.text_model."
     return {prefix + name.removeprefix("text_model."): tensor for name, tensor in state.items()}
 
 
@@ -132,6 +133,29 @@ def open_clip(state: State) -> State:
     return {**found, f"{prefix}text_projection": torch.randn(width, width), f"{prefix}logit_scale": torch.ones(())}
 
 
+def open_clip_xl(state: State) -> State:
+    """SDXL's second text encoder under OpenCLIP's names: all its layers, and its projection."""
+    projection = state["text_projection.weight"].T
+    rest = {name: tensor for name, tensor in state.items() if name != "text_projection.weight"}
+    before, prefix = "cond_stage_model.model.", "conditioner.embedders.1.model."
+    found = {name.replace(before, prefix): tensor for name, tensor in open_clip(rest).items()}
+    last = max(int(name.split(".")[6]) for name in found if ".resblocks." in name)
+    kept = {name: tensor for name, tensor in found.items() if f".resblocks.{last}." not in name}
+    return {**kept, f"{prefix}text_projection": projection}
+
+
+def original_xl(parts: Mapping[str, State]) -> State:
+    """SDXL under the names of Stability AI's generative-models."""
+    return {
+        **original_unet(parts["unet"], plain=2),
+        **clip(parts["text_encoder"], "conditioner.embedders.0."),
+        **open_clip_xl(parts["text_encoder_2"]),
+        **{f"first_stage_model.{name}": tensor for name, tensor in original_vae(parts["vae"]).items()},
+        "conditioner.embedders.0.transformer.text_model.embeddings.position_ids": torch.arange(77)[None],
+        "denoiser.sigmas": torch.rand(1000),
+    }
+
+
 def state_of(folder: Path) -> State:
     """A part's tensors."""
     (file,) = folder.glob("*.safetensors")
@@ -156,6 +180,12 @@ def originals(whole_bases: Mapping[str, Path]) -> Mapping[str, State]:
     return {name: original(folder, name == "sd2") for name, folder in whole_bases.items()}
 
 
+@pytest.fixture(scope="session")
+def original_sdxl(whole_xl: Path) -> State:
+    """The small SDXL model under its original names."""
+    return original_xl({part: state_of(whole_xl / part) for part in ("unet", "text_encoder", "text_encoder_2", "vae")})
+
+
 @pytest.fixture
 def vae_state() -> Callable[[Path], State]:
     """Return the function that gives a VAE folder's tensors their original names."""
@@ -164,20 +194,30 @@ def vae_state() -> Callable[[Path], State]:
 
 @pytest.fixture(scope="session")
 def published() -> Mapping[str, State]:
-    """SD 1.5's and SD 2.1's tensors in their true sizes under their original names, without memory."""
+    """The tensors of SD 1.5, SD 2.1 and SDXL in their true sizes under their original names, without memory."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     from lora_lab.train.base_files.single_file import LAYOUTS
 
-    found = {}
-    for name in ("sd1", "sd2"):
+    def parts(name: str) -> Mapping[str, State]:
         layout = LAYOUTS / name
         with torch.device("meta"):
-            unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(layout / "unet")).state_dict()
-            vae = AutoencoderKL.from_config(AutoencoderKL.load_config(layout / "vae")).state_dict()
-            text = CLIPTextModel(CLIPTextConfig.from_pretrained(layout / "text_encoder")).state_dict()
-            state = {**original_unet(unet), **(open_clip if name == "sd2" else clip)(text)}
-            state |= {f"first_stage_model.{name}": tensor for name, tensor in original_vae(vae).items()}
-        found[name] = state
-    return found
+            found = {
+                "unet": UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(layout / "unet")),
+                "vae": AutoencoderKL.from_config(AutoencoderKL.load_config(layout / "vae")),
+                "text_encoder": CLIPTextModel(CLIPTextConfig.from_pretrained(layout / "text_encoder")),
+            }
+            if name == "sdxl":
+                config = CLIPTextConfig.from_pretrained(layout / "text_encoder_2")
+                found["text_encoder_2"] = CLIPTextModelWithProjection(config)
+            return {part: model.state_dict() for part, model in found.items()}
+
+    made = {"sdxl": original_xl(parts("sdxl"))}
+    for name in ("sd1", "sd2"):
+        with torch.device("meta"):
+            of = parts(name)
+            state = {**original_unet(of["unet"]), **(open_clip if name == "sd2" else clip)(of["text_encoder"])}
+            state |= {f"first_stage_model.{name}": tensor for name, tensor in original_vae(of["vae"]).items()}
+        made[name] = state
+    return made

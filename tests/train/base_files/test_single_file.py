@@ -15,10 +15,11 @@ from lora_lab.train.base_files.parts import Asked
 from lora_lab.train.families.base import Base
 from lora_lab.train.families.sd1 import SD1
 from lora_lab.train.families.sd2 import SD2
+from lora_lab.train.families.sdxl import SDXL
 from lora_lab.train.families.stable_diffusion import StableDiffusion
 
 State = dict[str, torch.Tensor]
-FAMILIES: dict[str, type[StableDiffusion]] = {"sd1": SD1, "sd2": SD2}
+FAMILIES: dict[str, type[StableDiffusion]] = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL}
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +45,11 @@ def save(state: Any, path: Path) -> Path:
 def family(name: str, folders: Mapping[str, Path]) -> StableDiffusion:
     """The family whose single files are read by the small model's configs."""
     return FAMILIES[name](layout=folders[name])
+
+
+def parts_of(base: Base) -> list[torch.nn.Module]:
+    """The models of a base."""
+    return [base.unet, *base.text_encoders, base.vae]
 
 
 def answers(name: str, base: Base) -> dict[str, torch.Tensor]:
@@ -76,8 +82,8 @@ def test_same_as_the_folder(
     file = save(originals[name], tmp_path / f"model.{ending}")
     single = family(name, whole_bases).load(Asked(file, v_prediction=name == "sd2"))
     folder = FAMILIES[name]().load(Asked(whole_bases[name]))
-    for part in ("unet", "text_encoder", "vae"):
-        mine, theirs = getattr(single, part).state_dict(), getattr(folder, part).state_dict()
+    pairs = zip(parts_of(single), parts_of(folder), strict=True)
+    for mine, theirs in ((one.state_dict(), other.state_dict()) for one, other in pairs):
         assert mine.keys() == theirs.keys()
         assert all(torch.equal(mine[key], theirs[key]) for key in mine)
     wanted = answers(name, folder)
@@ -108,8 +114,8 @@ def test_names_from_before_transformers_4_4(
     state = {name.replace("transformer.text_model.", "transformer."): t for name, t in originals["sd1"].items()}
     assert state.keys() != originals["sd1"].keys()
     base = family("sd1", whole_bases).load(Asked(save(state, tmp_path / "old.safetensors")))
-    wanted = SD1().load(Asked(whole_bases["sd1"])).text_encoder.state_dict()
-    assert all(torch.equal(tensor, wanted[name]) for name, tensor in base.text_encoder.state_dict().items())
+    wanted = SD1().load(Asked(whole_bases["sd1"])).text_encoders[0].state_dict()
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in base.text_encoders[0].state_dict().items())
 
 
 def test_half_precision_files(originals: Mapping[str, State], whole_bases: Mapping[str, Path], tmp_path: Path) -> None:
@@ -117,7 +123,7 @@ def test_half_precision_files(originals: Mapping[str, State], whole_bases: Mappi
     file = save({name: tensor.half() for name, tensor in originals["sd2"].items()}, tmp_path / "half.safetensors")
     for precision, dtype in (("no", torch.float32), ("bf16", torch.bfloat16)):
         base = family("sd2", whole_bases).load(Asked(file, precision=precision))
-        found = [{p.dtype for p in part.parameters()} for part in (base.unet, base.text_encoder, base.vae)]
+        found = [{p.dtype for p in part.parameters()} for part in (base.unet, *base.text_encoders, base.vae)]
         assert found == [{dtype}, {dtype}, {torch.float32}]
 
 
@@ -253,16 +259,53 @@ def test_other_family_is_refused_before_it_is_loaded(
         assert caught.value.remedy == f'set "v2": {"true" if found == "sd2" else "false"}'
 
 
-def test_sdxl_is_refused(tmp_path: Path) -> None:
-    """SDXL's file is named as such."""
-    state = {
-        "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight": torch.zeros(640, 2048),
-        "model.diffusion_model.label_emb.0.0.weight": torch.zeros(4, 4),
-        "first_stage_model.decoder.conv_in.weight": torch.zeros(4, 4, 3, 3),
-        "conditioner.embedders.0.transformer.text_model.final_layer_norm.bias": torch.zeros(4),
-    }
-    with pytest.raises(Failure, match="is an SDXL model, the config trains an SD 1"):
-        SD1().load(Asked(save(state, tmp_path / "xl.safetensors")))
+@pytest.mark.parametrize("ending", ["safetensors", "ckpt"])
+def test_sdxl_same_as_the_folder(original_sdxl: State, whole_xl: Path, tmp_path: Path, ending: str) -> None:
+    """SDXL in one file gives, part by part, exactly the tensors of the folder it was made from."""
+    single = SDXL(layout=whole_xl).load(Asked(save(original_sdxl, tmp_path / f"model.{ending}")))
+    folder = SDXL().load(Asked(whole_xl))
+    for one, other in zip(parts_of(single), parts_of(folder), strict=True):
+        mine, theirs = one.state_dict(), other.state_dict()
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+    ids = [SDXL().tokenize(base, "lumi, a red circle " * 20, 225) for base in (single, folder)]
+    assert ids[0].shape == (2, 3, 77)
+    assert torch.equal(*ids)
+    assert single.scaling_factor == folder.scaling_factor == 0.13025
+    assert torch.equal(single.alphas_cumprod, folder.alphas_cumprod)
+
+
+def test_marks_of_v_prediction_in_an_sdxl_file(original_sdxl: State, whole_xl: Path, tmp_path: Path) -> None:
+    """The empty tensor `v_pred`, which NoobAI and its like carry, says what an SDXL file predicts."""
+    kind = SDXL(layout=whole_xl)
+    assert kind.load(Asked(save(original_sdxl, tmp_path / "plain.safetensors"))).prediction_type == "epsilon"
+    marked = {**original_sdxl, "v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
+    file = save(marked, tmp_path / "marked.safetensors")
+    assert kind.load(Asked(file)).prediction_type == "v_prediction"
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ("conditioner.embedders.0.", "holds no text encoder"),
+        ("conditioner.embedders.1.", "holds no second text encoder"),
+        ("conditioner.embedders.1.model.text_projection", "no weights for text_projection.weight"),
+        ("model.diffusion_model.label_emb.0.2.bias", "no weights for label_emb.0.2.bias"),
+    ],
+)
+def test_broken_sdxl_file(original_sdxl: State, whole_xl: Path, tmp_path: Path, start: str, message: str) -> None:
+    """Whatever an SDXL file lacks is said in one line."""
+    with pytest.raises(Failure, match=message) as caught:
+        SDXL(layout=whole_xl).load(Asked(save(without(start)(original_sdxl), tmp_path / "xl.safetensors")))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["sd1", "sd2"])
+def test_sdxl_loaded_as_another_family(original_sdxl: State, tmp_path: Path, name: str) -> None:
+    """SDXL's file is named as such where the config says another family."""
+    with pytest.raises(Failure, match="is an SDXL model, the config trains an SD") as caught:
+        FAMILIES[name]().load(Asked(save(original_sdxl, tmp_path / "xl.safetensors")))
+    assert caught.value.remedy == 'set "v2": false'
 
 
 SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -280,17 +323,37 @@ SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 }
 """Names and shapes in the files of SD 1.5 and SD 2.1 as they were published; () where one has no such tensor."""
 
+SHAPES_XL: dict[str, tuple[int, ...]] = {
+    "model.diffusion_model.input_blocks.4.1.proj_in.weight": (640, 640),
+    "model.diffusion_model.input_blocks.4.1.transformer_blocks.1.attn2.to_k.weight": (640, 2048),
+    "model.diffusion_model.input_blocks.7.1.transformer_blocks.9.attn2.to_k.weight": (1280, 2048),
+    "model.diffusion_model.label_emb.0.0.weight": (1280, 2816),
+    "model.diffusion_model.output_blocks.5.2.conv.weight": (640, 640, 3, 3),
+    "model.diffusion_model.output_blocks.8.0.skip_connection.weight": (320, 640, 1, 1),
+    "conditioner.embedders.0.transformer.text_model.encoder.layers.11.mlp.fc1.weight": (3072, 768),
+    "conditioner.embedders.1.model.transformer.resblocks.31.attn.in_proj_weight": (3840, 1280),
+    "conditioner.embedders.1.model.text_projection": (1280, 1280),
+    "first_stage_model.decoder.up.0.block.0.nin_shortcut.weight": (128, 256, 1, 1),
+}
+"""The same of SDXL base 1.0."""
 
-@pytest.mark.parametrize(("place", "name"), [(0, "sd1"), (1, "sd2")])
+
+@pytest.mark.parametrize(("place", "name"), [(0, "sd1"), (1, "sd2"), (2, "sdxl")])
 def test_packaged_configs_fit_the_published_files(
     published: Mapping[str, State], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: int, name: str
 ) -> None:
-    """In their true sizes, all tensors of SD 1.5 and SD 2.1 find their place by the configs in the package."""
+    """In their true sizes, all tensors of SD 1.5, SD 2.1 and SDXL find their place by the configs in the package."""
     state = published[name]
-    for key, both in SHAPES.items():
-        assert tuple(state[key].shape if key in state else ()) == both[place], key
+    for key, shapes in SHAPES.items() if name != "sdxl" else ():
+        assert tuple(state[key].shape if key in state else ()) == shapes[place], key
+    for key, shape in SHAPES_XL.items() if name == "sdxl" else ():
+        assert tuple(state[key].shape) == shape, key
     monkeypatch.setattr(single_file, "read_state", lambda path: state)
-    parts = single_file.load_file(Asked(tmp_path / "x.safetensors"), single_file.LAYOUTS / name, "!")
+    parts = single_file.load_file(Asked(tmp_path / "x.safetensors"), single_file.LAYOUTS / name, FAMILIES[name]().texts)
     sizes = [sum(p.numel() for p in part.parameters()) for part in (parts.unet, *parts.text_encoders, parts.vae)]
-    wanted = ([859_520_964, 123_060_480, 83_653_863], [865_910_724, 340_387_840, 83_653_863])
+    wanted = (
+        [859_520_964, 123_060_480, 83_653_863],
+        [865_910_724, 340_387_840, 83_653_863],
+        [2_567_463_684, 123_060_480, 694_659_840, 83_653_863],
+    )
     assert sizes == wanted[place]

@@ -55,9 +55,9 @@ def real_size() -> Base:
         name="sd15",
         path=Path("sd15"),
         unet=unet,
-        text_encoder=text_encoder,
+        text_encoders=(text_encoder,),
         vae=torch.nn.Module(),
-        tokenizer=None,
+        tokenizers=(None,),
         alphas_cumprod=nothing,
         own_alphas_cumprod=nothing,
         scaling_factor=0.18215,
@@ -155,7 +155,7 @@ def test_loaded_is_frozen_and_quiet(base: Base, base_folder: Path, capfd: pytest
     assert capfd.readouterr() == ("", "")
     assert transformers_logging.is_progress_bar_enabled()
     assert diffusers_logging.is_progress_bar_enabled()
-    for part in (base.unet, base.text_encoder, base.vae):
+    for part in (base.unet, *base.text_encoders, base.vae):
         assert not part.training
         assert not any(p.requires_grad for p in part.parameters())
     assert base.prediction_type == "epsilon"
@@ -166,7 +166,7 @@ def test_loaded_is_frozen_and_quiet(base: Base, base_folder: Path, capfd: pytest
 def test_precision_of_the_parts(base_folder: Path) -> None:
     """U-Net and text encoder are held in the precision of training, the VAE in float32."""
     base = SD1().load(Asked(base_folder, precision="bf16"))
-    assert {p.dtype for p in base.unet.parameters()} == {p.dtype for p in base.text_encoder.parameters()}
+    assert {p.dtype for p in base.unet.parameters()} == {p.dtype for p in base.text_encoders[0].parameters()}
     assert {p.dtype for p in base.unet.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in base.vae.parameters()} == {torch.float32}
 

@@ -30,9 +30,9 @@ def real_size(name: str) -> Base:
         name=name,
         path=Path(name),
         unet=unet,
-        text_encoder=text_encoder,
+        text_encoders=(text_encoder,),
         vae=torch.nn.Module(),
-        tokenizer=None,
+        tokenizers=(None,),
         alphas_cumprod=nothing,
         own_alphas_cumprod=nothing,
         scaling_factor=0.18215,
@@ -95,8 +95,8 @@ def test_heads_of_the_packaged_configs() -> None:
 def test_padding(name: str, pad: int, whole_bases: Mapping[str, Path]) -> None:
     """A caption of two words is begin, two tokens, end and padding: the end token in SD 1, `!` (0) in SD 2."""
     family = SD2() if name == "sd2" else SD1()
-    for tokenizer in (load_tokenizer(family.pad_token), family.load(Asked(whole_bases[name])).tokenizer):
-        base: Any = type("Base", (), {"tokenizer": tokenizer})
+    for tokenizer in (load_tokenizer(family.pad_token), family.load(Asked(whole_bases[name])).tokenizers[0]):
+        base: Any = type("Base", (), {"tokenizers": (tokenizer,)})
         ids = family.tokenize(base, "red circle", 75)[0].tolist()
         assert ids == [49406, 736, 7117, 49407, *[pad] * 73]
 
@@ -115,7 +115,7 @@ def test_clip_skip_counts_from_the_cut_encoder(whole_bases: Mapping[str, Path], 
     """With clip_skip 1 the U-Net hears the last layer that SD 2 kept, OpenCLIP's last but one, after the final norm."""
     base = SD2().load(Asked(whole_bases["sd2"]))
     ids = SD2().tokenize(base, "red circle", 75)
-    encoder: Any = base.text_encoder
+    encoder: Any = base.text_encoders[0]
     inner = getattr(encoder, "text_model", encoder)
     with torch.no_grad():
         hidden = encoder(ids, output_hidden_states=True).hidden_states
