@@ -386,8 +386,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, torch.Tens
     caught: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]] = []
     real = SD1.predict
 
-    def note(self: SD1, base: Any, noisy: torch.Tensor, t: torch.Tensor, text: Any) -> torch.Tensor:
-        answer = real(self, base, noisy, t, text)
+    def note(self: SD1, base: Any, noisy: torch.Tensor, t: torch.Tensor, text: Any, *sizes: Any) -> torch.Tensor:
+        answer = real(self, base, noisy, t, text, *sizes)
         caught.append((noisy.detach(), t, text.states.detach(), answer.detach()))
         return answer
 
