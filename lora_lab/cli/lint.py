@@ -93,7 +93,8 @@ def command(files: tuple[str, ...], **options: Any) -> None:
     """Find what would waste a training run.
 
     FILE is a config: JSON, TOML or YAML in lora_lab's keys, or one of another program, which its keys tell: kohya's
-    GUI, sd-scripts (--config_file, --dataset_config, a command line), LoRA Easy Training Scripts. - reads one from the
+    GUI, sd-scripts (--config_file, --dataset_config, a command line), LoRA Easy Training Scripts; or a grid of a sweep
+    (YAML), whose runs are all judged. - reads one from the
     standard input; a folder is searched for configs, and what in it is none is passed over. --dialect is one of own,
     easy, easy-toml, kohya-gui, sd-scripts, sd-scripts-command, dataset, mixed. Settings (select, ignore, severity,
     target, per-file-ignores) come from [tool.lora-lab] in a pyproject.toml or from a lora-lab.toml, in the config's
@@ -159,6 +160,8 @@ def _judge(source: Source, session: Session) -> None:
         if (source.found or (options.skip_others and source.path)) and not may_be_config(source):
             session.skipped += 1
             return
+        if source.path and source.path.suffix in (".yaml", ".yml") and _judge_grid(source, session):
+            return
         if source.path:
             document = read_config(source.path, options.dialect)
         else:
@@ -178,6 +181,26 @@ def _judge(source: Source, session: Session) -> None:
             session.failures.append(str(failure))
         return
     session.judged.append(Judged(source.name, document.text, findings))
+
+
+def _judge_grid(source: Source, session: Session) -> bool:
+    """Judge a grid of a sweep and its runs; return whether it is one. Raises `Failure`."""
+    from lora_lab.document.yaml_text import read_yaml
+    from lora_lab.lint import Disk
+    from lora_lab.lint.machine import Machine
+    from lora_lab.lint.report import Judged
+    from lora_lab.sweep.lint_grid import is_grid, lint_grid
+
+    assert source.path is not None
+    document = read_yaml(source.path)
+    if not is_grid(document):
+        return False
+    options = session.options
+    disk = None if options.no_disk else Disk(document.folder)
+    found = lint_grid(document, disk, None if options.no_machine else Machine())
+    wanted = _settings(document.folder, session).wanted(found, source.path)
+    session.judged.append(Judged(source.name, document.text, wanted))
+    return True
 
 
 def _is_other(document: "Document", session: Session) -> bool:

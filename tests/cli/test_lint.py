@@ -326,9 +326,10 @@ def test_the_collector_runs_again(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_grid_is_sent_to_sweep() -> None:
-    """A grid file is not judged as a config: lint says what it is and which command judges it."""
-    result = run(str(Path(__file__).parents[2] / "experiments" / "quickstart.yaml"))
+def test_a_grid_in_json_is_sent_to_sweep(tmp_path: Path) -> None:
+    """A grid that is not YAML is not judged as a config: lint says what it is and which command trains it."""
+    (tmp_path / "grid.json").write_text('{"base": "config.json", "parameters": {"net_dim": [8, 16]}, "method": "grid"}')
+    result = run(str(tmp_path / "grid.json"))
     assert result.exit_code == 1
     assert "grid of a sweep" in result.output
-    assert "sweep --dry-run" in result.output
+    assert "lora-lab sweep" in result.output

@@ -109,7 +109,7 @@ def not_a_training_config(view: View) -> Iterator[Hit]:
     if not unknown or cut_off or len(unknown) * 2 < len(keys):
         return
     if {"base", "parameters"} <= set(keys):
-        remedy = "`lora-lab sweep --dry-run` plans a grid and judges every run of it"
+        remedy = "save it as .yaml: then `lora-lab lint` judges every run of it, and `lora-lab sweep` trains them"
         yield Hit("this is a grid of a sweep, not a config", (unknown[0],), remedy, at="key")
         return
     looks = looks_like(frozenset(keys))
