@@ -35,7 +35,8 @@ def command(folder: Path, form: str) -> int:
     pages = []
     for path, sweep in found:
         runs = _states(path, sweep)
-        complete = complete and all(run.state in ("finished", "cut short") for run in runs)
+        all_over = all(run.state in ("finished", "cut short") for run in runs)
+        complete = complete and all_over and len(runs) >= sweep.planned
         if form == "json":
             pages.append({"folder": str(path), "name": sweep.name, "runs": [asdict(run) for run in runs]})
         else:
@@ -73,7 +74,10 @@ def _show(path: Path, sweep: "SweepRecord", runs: "Sequence[RunState]") -> None:
     from lora_lab.sweep.grid import label
 
     counts = Counter(run.state for run in runs)
-    click.echo(f"{sweep.name} ({path}): " + ", ".join(f"{count} {state}" for state, count in counts.most_common()))
+    said = [f"{count} {state}" for state, count in counts.most_common()]
+    if sweep.planned > len(runs):
+        said.append(f"{sweep.planned - len(runs)} to be proposed")
+    click.echo(f"{sweep.name} ({path}): " + ", ".join(said))
     rows = []
     for run in runs:
         metric = run.metrics.get(sweep.metric)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lora_lab.document.yaml_text import YamlDocument
     from lora_lab.sweep.grid import Grid
     from lora_lab.sweep.judge import FindingGroup
-    from lora_lab.sweep.plan import Plan
+    from lora_lab.sweep.plan import Plan, Space
     from lora_lab.sweep.roles import Train
 
 EXECUTORS = ("local", "ray", "slurm")
@@ -88,11 +88,13 @@ def command(grid: Path, no_tracking: bool, **options: Any) -> int:
 def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
     """Plan, lint, train and compare the runs of a grid file; return the exit code. Raises `Failure`."""
     from lora_lab.cli.places import check_places
+    from lora_lab.cli.search import run_search
     from lora_lab.cli.sweep_run import jobs_of, show_outlook, sweep_folder, train_all
     from lora_lab.lint import Disk
     from lora_lab.lint.machine import Machine
     from lora_lab.sweep.grid import can_name_a_folder
     from lora_lab.sweep.judge import judge
+    from lora_lab.sweep.plan import Space
 
     options = options or SweepOptions()
     check_places(options)
@@ -102,6 +104,8 @@ def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
     if planned is None:
         return 2
     grid, plan = planned
+    if isinstance(plan, Space):
+        return run_search(plan, grid_path, options)
     show_plan(plan)
     judged = judge(plan, grid.folder, Disk(grid.folder), Machine())
     show_findings(judged.groups, len(plan.runs))
@@ -117,10 +121,13 @@ def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
     return train_all(judged, jobs, grid, grid_path, options)
 
 
-def _planned_grid(path: Path, options: SweepOptions) -> "tuple[Grid, Plan] | None":
-    """Return the plan of a grid file; None where the file has problems, which are shown. Raises `Failure`."""
+def _planned_grid(path: Path, options: SweepOptions) -> "tuple[Grid, Plan | Space] | None":
+    """Return the plan of a grid file, or the space that it has searched. Raises `Failure`.
+
+    None where the file has problems, which are shown.
+    """
     from lora_lab.document.yaml_text import read_yaml
-    from lora_lab.sweep.plan import make_plan, read_base
+    from lora_lab.sweep.plan import make_plan, read_base, space_of
     from lora_lab.sweep.read_grid import read_grid
     from lora_lab.sweep.study import demand_optuna
 
@@ -130,13 +137,11 @@ def _planned_grid(path: Path, options: SweepOptions) -> "tuple[Grid, Plan] | Non
         show_problems(document, read.problems)
         return None
     grid = replace(read.grid, name=options.name) if options.name else read.grid
-    if grid.method == "bayes":
-        raise Failure("method bayes is not built yet", "leave it out of the grid file")
-    if grid.early_terminate and not options.dry_run:
+    if (grid.method == "bayes" or grid.early_terminate) and not options.dry_run:
         demand_optuna()
-    base = read_base(grid, _say)
     axes = [name for axis in grid.axes for name in axis.names]
-    return grid, make_plan(grid, {**base, **_elsewhere(options, axes)})
+    base = {**read_base(grid, _say), **_elsewhere(options, axes)}
+    return grid, space_of(grid, base) if grid.method == "bayes" else make_plan(grid, base)
 
 
 def _planned_folder(path: Path, options: SweepOptions) -> "tuple[Grid, Plan]":
@@ -209,12 +214,12 @@ def show_plan(plan: "Plan") -> None:
         click.echo(f"       and {len(plan.runs) - MOST_SHOWN:,} more")
 
 
-def show_findings(groups: Sequence["FindingGroup"], runs: int) -> None:
-    """Print what lint says of the runs, equal findings once."""
+def show_findings(groups: Sequence["FindingGroup"], runs: int, of: tuple[str, str] = ("run", "runs")) -> None:
+    """Print what lint says of the runs (or whatever there is one `of`, or several), equal findings once."""
     for group in groups:
         finding = group.finding
         message = finding.message if group.wordings == 1 else f"{finding.message} (and the like)"
-        where = "every run" if len(group.runs) == runs else f"{len(group.runs)} of {runs} runs"
+        where = f"every {of[0]}" if len(group.runs) == runs else f"{len(group.runs)} of {runs} {of[1]}"
         numbers = ", ".join(str(run + 1) for run in group.runs[:MOST_SHOWN]) + (
             ", ..." if len(group.runs) > MOST_SHOWN else ""
         )

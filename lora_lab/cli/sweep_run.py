@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from lora_lab.cli.sweep import SweepOptions
     from lora_lab.sweep.execute import Executed
     from lora_lab.sweep.grid import Grid
+    from lora_lab.sweep.identity import Digests
     from lora_lab.sweep.judge import JudgedPlan
     from lora_lab.sweep.plan import Plan
     from lora_lab.sweep.roles import Executor, Job, Outcome, Recording, Watch
+    from lora_lab.sweep.search import Search
     from lora_lab.tracking.recorder import Tracker
     from lora_lab.tracking.target import Target
 
@@ -39,9 +41,9 @@ ENOUGH = 4
 
 
 def train_all(
-    judged: "JudgedPlan", jobs: "Sequence[Job]", grid: "Grid", grid_path: Path, options: "SweepOptions"
+    judged: "JudgedPlan", jobs: "Sequence[Job] | Search", grid: "Grid", grid_path: Path, options: "SweepOptions"
 ) -> int:
-    """Train the runs of a plan that may be trained; return the exit code."""
+    """Train the runs of a plan that may be trained, or those that a search proposes; return the exit code."""
     from lora_lab.cli.live import make_watch
     from lora_lab.tracking.recorder import Tracker
     from lora_lab.tracking.target import choose_target
@@ -49,7 +51,8 @@ def train_all(
     target = choose_target(options.tracking_uri) if options.tracking else None
     folder = sweep_folder(judged, grid)
     executor = _executor(judged.plan.name, folder, options)
-    watch = make_watch(len(jobs))
+    count = len(jobs) if isinstance(jobs, Sequence) else jobs.runs
+    watch = make_watch(count)
     watch.metric = judged.plan.metric.name
     tracker = Tracker(target, judged.plan.name, watch.warn)
     try:
@@ -61,7 +64,8 @@ def train_all(
     if target is not None:
         _show_target(judged.plan.name, target, options.tracking_uri)
     if done.interrupted or done.out_of_time:
-        left = len(jobs) - sum(outcome.status in COMPLETE for outcome in done.outcomes)
+        count = len(jobs) if isinstance(jobs, Sequence) else jobs.runs
+        left = count - sum(outcome.status in COMPLETE for outcome in done.outcomes)
         why = f"max_hours {grid.max_hours:g} is over" if done.out_of_time else "interrupted"
         click.echo(f"{why}: {left} runs are not finished; the same command goes on with them", err=True)
         return 130
@@ -136,7 +140,7 @@ class _Sweep:
     options: "SweepOptions"
 
 
-def _recorded(jobs: Sequence["Job"], sweep: _Sweep, tracker: "Tracker", watch: "Lines") -> "Executed":
+def _recorded(jobs: "Sequence[Job] | Search", sweep: _Sweep, tracker: "Tracker", watch: "Lines") -> "Executed":
     """Train the jobs, with the sweep itself as the parent run of all of them."""
     from lora_lab.cli.table import outcome_table
     from lora_lab.sweep.execute import Limits, execute
@@ -147,7 +151,12 @@ def _recorded(jobs: Sequence["Job"], sweep: _Sweep, tracker: "Tracker", watch: "
 
     plan = sweep.plan
     parent = tracker.recorder(sweep.folder)
-    write_sweep(sweep.folder, plan.name, plan.metric, plan.axes, jobs)
+    if isinstance(jobs, Sequence):
+        count = len(jobs)
+        write_sweep(sweep.folder, plan, jobs)
+    else:
+        count = jobs.runs
+        jobs.proposed = lambda known: write_sweep(sweep.folder, plan, known, jobs.runs)
     tags = {
         "lora_lab.run": "sweep",
         "lora_lab.sweep": plan.name,
@@ -157,7 +166,7 @@ def _recorded(jobs: Sequence["Job"], sweep: _Sweep, tracker: "Tracker", watch: "
         "lora_lab.run_folder": str(sweep.folder),
     }
     try:
-        parent(RunStarted(name=plan.name, params={}, tags=tags, note=f"{len(plan.runs)} runs, being trained"))
+        parent(RunStarted(name=plan.name, params={}, tags=tags, note=f"{count} runs, being trained"))
         if sweep.grid_path.is_file():
             parent(Artifact(path=sweep.grid_path.absolute()))
         hours = sweep.grid.max_hours
@@ -224,13 +233,16 @@ def sweep_folder(judged: "JudgedPlan", grid: "Grid") -> Path:
     return resolve_path(config.output_folder, grid.folder) / judged.plan.name
 
 
-def jobs_of(judged: "JudgedPlan", grid: "Grid") -> list["Job"]:
-    """Return the runs with their identities; raises `Failure` where what they are trained on cannot be read."""
+def jobs_of(judged: "JudgedPlan", grid: "Grid", digests: "Digests | None" = None) -> list["Job"]:
+    """Return the runs with their identities; raises `Failure` where what they are trained on cannot be read.
+
+    `digests` has what was hashed before.
+    """
     from lora_lab.config import with_absolute_paths
     from lora_lab.sweep.identity import Digests, identity
     from lora_lab.sweep.roles import Job, Rule
 
-    digests = Digests(grid.folder)
+    digests = digests or Digests(grid.folder)
     rule = Rule(grid.early_terminate, grid.metric) if grid.early_terminate else None
     try:
         return [
@@ -260,7 +272,7 @@ def show_outcomes(outcomes: Sequence["Outcome"], plan: "Plan", folder: Path) -> 
     if best is not None:
         value = best.metrics[plan.metric.name]
         click.echo(f"best: {best.run.name} ({plan.metric.name} {value:.5g})\n      {best.lora}")
-        click.echo(f"      lora-lab train {_quoted(_best_config(plan, best, folder))} trains it again")
+        click.echo(f"      lora-lab train {_quoted(_best_config(best, folder))} trains it again")
     shares = _shares(outcomes, plan)
     if shares:
         click.echo(f"what mattered for {plan.metric.name}: {shares}")
@@ -274,13 +286,12 @@ def _show_target(name: str, target: "Target", tracking_uri: str | None) -> None:
     click.echo(f"look: lora-lab ui {quoted}{option}")
 
 
-def _best_config(plan: "Plan", best: "Outcome", folder: Path) -> Path:
+def _best_config(best: "Outcome", folder: Path) -> Path:
     """Write the config of the best run, as a file that `lora-lab train` takes."""
     from lora_lab.whole_files import write_whole
 
-    run = plan.runs[best.run.index]
     path = folder / BEST
-    values = {key: value for key, value in run.values.items() if key not in ("multi_run_folder", "load_json_path")}
+    values = {key: value for key, value in best.run.values.items() if key not in ("multi_run_folder", "load_json_path")}
     values["output_folder"] = str(folder / "best")
     write_whole(path, json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n")
     return path

@@ -53,6 +53,27 @@ class Distribution:
             return min(int(self.low) + int(u * (int(self.high) - int(self.low) + 1)), int(self.high))
         return self._rounded(self._between(u))
 
+    def share(self, value: object) -> float | None:
+        """Return a number u with `value(u)` equal to a value, or None for what it never draws. The inverse of `value`.
+
+        Of a rounded value it is one of the numbers that come to it.
+        """
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or (self.logarithmic and value <= 0):
+            return None
+        if self.bell:
+            u = NormalDist(self.mu, self.sigma).cdf(math.log(value) if self.logarithmic else value)
+        elif not self.low <= value <= self.high:
+            return None
+        elif self.kind == "int_uniform":
+            u = (value - int(self.low) + 0.5) / (int(self.high) - int(self.low) + 1)
+        elif self.logarithmic:
+            u = math.log(value / self.low) / math.log(self.high / self.low)
+        else:
+            u = (value - self.low) / (self.high - self.low)
+        u = 1 - u if self.kind.startswith("inv_") else u
+        u = min(max(u, 0.0), 1.0)
+        return u if math.isclose(self.value(u), value, rel_tol=10.0 ** (1 - DIGITS), abs_tol=1e-12) else None
+
     def spaced(self, count: int) -> tuple[float, ...]:
         """Return `count` values from low to high in equal steps (equal ratios where it is logarithmic)."""
         values = [self._rounded(self._between(step / (count - 1) if count > 1 else 0.0)) for step in range(count)]

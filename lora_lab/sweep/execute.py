@@ -18,6 +18,7 @@ from lora_lab.sweep.roles import (
     Outcome,
     Over,
     Progress,
+    Source,
     Started,
     Stepped,
     Surroundings,
@@ -72,7 +73,7 @@ def execute_here(jobs: Sequence[Job], sweep_name: str, sweep_folder: Path, aroun
 
 
 def execute(
-    jobs: Sequence[Job],
+    jobs: Sequence[Job] | Source,
     sweep_name: str,
     sweep_folder: Path,
     executor: Executor,
@@ -81,11 +82,14 @@ def execute(
 ) -> Executed:
     """Train every job into a folder of its own below `sweep_folder`; equal runs are trained once.
 
+    A `Source` is asked for jobs whenever there is a slot for them, and told how they end.
+
     What this sweep or one beside it has finished is taken over; a run that was interrupted goes on in its folder. A
     task that is lost (its process died, memory ran out) is tried again in halves. The first KeyboardInterrupt lets the
     runs keep their states, the second ends them. Raises `Failure` only where `sweep_folder` cannot be written.
     """
-    scheduler = _Scheduler(jobs, sweep_name, sweep_folder, executor, watch, limits)
+    listed, source = ([*jobs], None) if isinstance(jobs, Sequence) else ([], jobs)
+    scheduler = _Scheduler(listed, source, sweep_name, sweep_folder, executor, watch, limits)
     orderly = False
     try:
         orderly = scheduler.run()
@@ -96,7 +100,8 @@ def execute(
 
 @dataclass
 class _Scheduler:
-    jobs: Sequence[Job]
+    jobs: list[Job]
+    source: Source | None
     name: str
     folder: Path
     executor: Executor
@@ -113,14 +118,17 @@ class _Scheduler:
     _out_of_time: bool = False
     _numbers: int = 0
 
+    def __post_init__(self) -> None:
+        self._told = self.source.told if self.source is not None else None
+
     def run(self) -> bool:
         """Train until everything is over, or an end was asked for and the runs have kept their states.
 
         Returns whether that is so; not where an end was asked for twice.
         """
         began = time.monotonic()
-        self._deal_out()
-        while self._running or (not self._stopping and (self._waiting or self._elsewhere)):
+        self._deal_out(self.jobs)
+        while self._running or (not self._stopping and (self._waiting or self._elsewhere or self.source)):
             try:
                 self._round(began)
             except KeyboardInterrupt:  # noqa: PERF203 -- a round takes half a second
@@ -136,14 +144,14 @@ class _Scheduler:
         interrupted = self._interrupted or any(outcome.status == "KILLED" for outcome in outcomes)
         return Executed(outcomes, interrupted and not self._out_of_time, self._out_of_time)
 
-    def _deal_out(self) -> None:
+    def _deal_out(self, jobs: Sequence[Job]) -> None:
         """Take what was trained before; put the rest in packs, equal runs once."""
         done = finished_runs(self.folder)
         others = finished_elsewhere(self.folder)
         fresh: list[Job] = []
-        for rule in {job.rule.text for job in self.jobs if job.rule is not None}:
+        for rule in {job.rule.text for job in jobs if job.rule is not None}:
             done = {**cut_short(self.folder, rule), **done}
-        for job in self.jobs:
+        for job in jobs:
             if job.identity in others and job.identity not in done and job.identity not in self._twins:
                 with contextlib.suppress(OSError):  # what cannot be taken over is trained
                     done[job.identity] = adopt(*others[job.identity], self.name, self.folder)
@@ -161,6 +169,7 @@ class _Scheduler:
         if self.limits.seconds is not None and time.monotonic() - began > self.limits.seconds and not self._stopping:
             self._out_of_time = True
             self._stop()
+        self._ask()
         while self._waiting and not self._stopping and len(self._running) < self.executor.slots:
             task = self._waiting.popleft()
             self.executor.start(task)
@@ -170,6 +179,19 @@ class _Scheduler:
             self._hear(message)
         elif self._elsewhere and not self._running:
             self._look_elsewhere()
+
+    def _ask(self) -> None:
+        """Ask the source for jobs until every slot has a task; what was trained before takes none."""
+        while self.source is not None and not self._stopping:
+            free = self.executor.slots - len(self._running) - len(self._waiting)
+            if free <= 0:
+                return
+            jobs = self.source.take(free * self.limits.pack)
+            if not jobs:
+                self.source = None
+                return
+            self.jobs += jobs
+            self._deal_out(jobs)
 
     def _hear(self, message: object) -> None:
         match message:
@@ -189,6 +211,8 @@ class _Scheduler:
         """Take down an outcome, and that of the runs that are equal to it."""
         self._outcomes[outcome.run.index] = outcome
         self.watch.ended(outcome)
+        if self._told is not None:
+            self._told(outcome)
         if outcome.status == "KILLED":
             self._stopping = True
         identity = next(job.identity for job in self.jobs if job.run.index == outcome.run.index)

@@ -1,7 +1,7 @@
 """A grid and a base config become a plan: every run with its name and values, in order, as plain values."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from lora_lab.config import PARAMETERS, resolve_path
 from lora_lab.document.trainable import read_trainable, reading, trainable_values
 from lora_lab.failure import Failure
 from lora_lab.sweep.grid import SEED, Axis, Grid, Metric
-from lora_lab.sweep.points import points
+from lora_lab.sweep.points import Point, points
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,36 @@ def make_plan(grid: Grid, base: Mapping[str, object]) -> Plan:
 
     Raises `Failure` where nothing is left to train, or an expression has no value.
     """
+    space = space_of(grid, base)
+    found = points(space.grid, space.varied, space.shared)
+    runs = tuple(
+        space.run(index, point.labels, point) for index, point in enumerate(itertools.islice(found, grid.max_runs))
+    )
+    if not runs:
+        raise Failure("the grid excludes every one of its points", "take something out of exclude")
+    return Plan(grid.name, grid.metric, space.names, runs, sum(1 for _ in found))
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a grid varies, and the values that all its runs have in common. All paths are absolute."""
+
+    grid: Grid
+    varied: tuple[Axis, ...]
+    shared: Mapping[str, object]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the parameters that differ from run to run, in the order of the file, the seed last."""
+        return _axis_names(self.grid, self.varied)
+
+    def run(self, index: int, labels: Sequence[str], point: Point) -> PlannedRun:
+        """Return the run of a point."""
+        return PlannedRun(index, " ".join(labels) or self.grid.name, point.axes, self.shared, point.derived)
+
+
+def space_of(grid: Grid, base: Mapping[str, object]) -> Space:
+    """Return what the grid varies on top of `base`: an axis with one choice is set, not varied."""
     fixed = [axis for axis in grid.axes if len(axis.choices) == 1 and axis.when is None]
     varied = [_with_absolute_paths(axis, grid.folder) for axis in grid.axes if axis not in fixed]
     set_values = {name: value for axis in fixed for name, value in axis.choices[0].values.items()}
@@ -86,14 +116,7 @@ def make_plan(grid: Grid, base: Mapping[str, object]) -> Plan:
         set_values[SEED] = grid.seeds[0]
     shared = {**base, **absolute(set_values, grid.folder)}
     included = tuple(absolute(point, grid.folder) for point in grid.include)
-    found = points(replace(grid, include=included), varied, shared)
-    runs = tuple(
-        PlannedRun(index, " ".join(point.labels) or grid.name, point.axes, shared, point.derived)
-        for index, point in enumerate(itertools.islice(found, grid.max_runs))
-    )
-    if not runs:
-        raise Failure("the grid excludes every one of its points", "take something out of exclude")
-    return Plan(grid.name, grid.metric, _axis_names(grid, varied), runs, sum(1 for _ in found))
+    return Space(replace(grid, include=included), tuple(varied), shared)
 
 
 def _with_absolute_paths(axis: Axis, folder: Path) -> Axis:
@@ -101,7 +124,7 @@ def _with_absolute_paths(axis: Axis, folder: Path) -> Axis:
     return replace(axis, choices=tuple(choices))
 
 
-def _axis_names(grid: Grid, varied: list[Axis]) -> tuple[str, ...]:
+def _axis_names(grid: Grid, varied: Sequence[Axis]) -> tuple[str, ...]:
     """Return the parameters that differ from run to run, in the order of the file, the seed last."""
     names = [name for axis in varied for name in axis.names]
     names += [name for point in grid.include for name in point]

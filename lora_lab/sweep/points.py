@@ -31,14 +31,15 @@ def points(grid: Grid, varied: Sequence[Axis], fixed: Mapping[str, object]) -> I
     included = ((choice(values),) for values in grid.include)
     for choices in itertools.chain(_chosen(grid, varied, fixed), included):
         for seed in seeds:
-            point = _point(grid, fixed, choices if seed is None else (*choices, seed))
+            point = point_of(grid, fixed, choices if seed is None else (*choices, seed))
             key = repr(sorted(point.axes.items()))
-            if key not in seen and not _excluded(grid.exclude, {**fixed, **point.axes, **point.derived}):
+            if key not in seen and not excluded(grid, fixed, point):
                 seen.add(key)
                 yield point
 
 
-def _point(grid: Grid, fixed: Mapping[str, object], choices: Iterable[Choice]) -> Point:
+def point_of(grid: Grid, fixed: Mapping[str, object], choices: Iterable[Choice]) -> Point:
+    """Return the point of some choices with what follows from them. Raises `Failure`."""
     axes: dict[str, object] = {}
     labels: list[str] = []
     for one in choices:
@@ -138,6 +139,11 @@ def derive(derived: Sequence[Derived], values: Mapping[str, object], name: str) 
 def _known(names: Iterable[str], values: Mapping[str, object]) -> dict[str, object]:
     """Return the values that an expression speaks of: a parameter that is not set has its default."""
     return {name: values[name] if values.get(name) is not None else PARAMETERS[name].default for name in names}
+
+
+def excluded(grid: Grid, fixed: Mapping[str, object], point: Point) -> bool:
+    """Return whether the grid leaves a point out. Raises `Failure`."""
+    return _excluded(grid.exclude, {**fixed, **point.axes, **point.derived})
 
 
 def _excluded(patterns: Iterable[Pattern], values: Mapping[str, object]) -> bool:

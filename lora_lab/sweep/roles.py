@@ -130,6 +130,16 @@ class Outcome:
     reused: bool = False
 
 
+class Source(Protocol):
+    """Where jobs come from that are not known beforehand: a search, which learns from what has become of others."""
+
+    def take(self, count: int) -> Sequence[Job]:
+        """Return about so many new jobs; none where there will be no more."""
+
+    def told(self, outcome: Outcome) -> None:
+        """Hear how a job has ended."""
+
+
 class Watch(Protocol):
     """Who is shown what happens."""
 

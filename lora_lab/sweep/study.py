@@ -6,6 +6,7 @@ Optuna is loaded here and nowhere else, when a search or a referee begins.
 import contextlib
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from lora_lab.sweep.grid import Goal
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.pruners import BasePruner
+    from optuna.storages import BaseStorage
 
 JOURNAL = "search.journal"
 LOCK = ".search.lock"
@@ -37,8 +39,28 @@ def open_study(folder: Path, name: str, goal: Goal, pruner: "BasePruner | None" 
 
     Raises `Failure` where Optuna is missing or the journal cannot be read or written.
     """
-    try:
+    with _storage(folder) as storage:
         import optuna  # noqa: PLC0415 -- half a second, with numpy; only searches need it
+
+        with contextlib.suppress(KeyError):  # there is none yet
+            return optuna.load_study(study_name=name, storage=storage, pruner=pruner)
+        return optuna.create_study(study_name=name, storage=storage, direction=goal, pruner=pruner, load_if_exists=True)
+
+
+def studies(folder: Path, prefix: str) -> "list[Study]":
+    """Return the studies in a sweep's folder whose names begin so, the oldest first. Raises `Failure`."""
+    with _storage(folder) as storage:
+        import optuna  # noqa: PLC0415 -- see above
+
+        names = [name for name in optuna.get_all_study_names(storage) if name.startswith(prefix)]
+        return [optuna.load_study(study_name=name, storage=storage) for name in names]
+
+
+@contextlib.contextmanager
+def _storage(folder: Path) -> "Iterator[BaseStorage]":
+    """Give the storage of a sweep's folder; what goes wrong with it is a `Failure`."""
+    try:
+        import optuna  # noqa: PLC0415 -- see above
         from optuna.storages import JournalStorage  # noqa: PLC0415
         from optuna.storages.journal import JournalFileBackend  # noqa: PLC0415
     except ImportError as error:
@@ -50,10 +72,7 @@ def open_study(folder: Path, name: str, goal: Goal, pruner: "BasePruner | None" 
         lock = _Lock(path)
         lock.acquire()  # mends the end of the journal before it is read
         lock.release()
-        storage = JournalStorage(JournalFileBackend(str(path), lock))  # type: ignore[arg-type]
-        with contextlib.suppress(KeyError):  # there is none yet
-            return optuna.load_study(study_name=name, storage=storage, pruner=pruner)
-        return optuna.create_study(study_name=name, storage=storage, direction=goal, pruner=pruner, load_if_exists=True)
+        yield JournalStorage(JournalFileBackend(str(path), lock))  # type: ignore[arg-type]
     except OSError as error:
         raise Failure(f"cannot write {path}: {error.strerror}", "see to the disk or folder") from error
     except (ValueError, KeyError) as error:

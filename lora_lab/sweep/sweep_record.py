@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lora_lab.locks import held_if_free
 from lora_lab.sweep.attempt import TOTAL_STEPS
-from lora_lab.sweep.grid import Metric
+from lora_lab.sweep.plan import Plan
 from lora_lab.sweep.roles import Job
 from lora_lab.sweep.run_folder import LOCK, RunRecord, read_record, run_folders
 from lora_lab.tracking.events import Metrics, RunStarted
@@ -33,6 +33,7 @@ class SweepRecord:
     goal: str
     axes: tuple[str, ...]
     runs: tuple[Mapping[str, Any], ...]  # name, identity, axes
+    planned: int = 0  # runs that there will be: a search knows the next ones only when it comes to them
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,11 @@ class RunState:
     reason: str = ""
 
 
-def write_sweep(folder: Path, name: str, metric: Metric, axes: Sequence[str], jobs: Sequence[Job]) -> None:
-    """Write `sweep.json`; raises `OSError`."""
+def write_sweep(folder: Path, plan: Plan, jobs: Sequence[Job], planned: int = 0) -> None:
+    """Write `sweep.json`: the jobs that are known, of `planned` where there will be more. Raises `OSError`."""
     runs = tuple({"name": job.run.name, "identity": job.identity, "axes": dict(job.run.axes)} for job in jobs)
-    record = SweepRecord(name, metric.name, metric.goal, tuple(axes), runs)
+    metric = plan.metric
+    record = SweepRecord(plan.name, metric.name, metric.goal, tuple(plan.axes), runs, max(planned, len(runs)))
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / SWEEP, json.dumps(asdict(record), indent=1, ensure_ascii=False, default=str) + "\n")
 

@@ -11,7 +11,7 @@ from lora_lab.config import check
 from lora_lab.failure import Failure
 from lora_lab.locks import held
 from lora_lab.sweep.grid import Metric
-from lora_lab.sweep.plan import PlannedRun
+from lora_lab.sweep.plan import Plan, PlannedRun
 from lora_lab.sweep.roles import Job
 from lora_lab.sweep.run_folder import LOCK, RunRecord, claim, write_record
 from lora_lab.sweep.sweep_record import write_sweep
@@ -34,7 +34,7 @@ def sweep(tmp_path: Path) -> Path:
         Job(PlannedRun(at, f"net_dim={rank}", {"net_dim": rank}, {}), check({}).config, f"id{rank}")
         for at, rank in enumerate(RANKS)
     ]
-    write_sweep(folder, "ranks", Metric(), ["net_dim"], jobs)
+    write_sweep(folder, Plan("ranks", Metric(), ("net_dim",), ()), jobs)
     for rank, status in ((2, "FINISHED"), (4, "FAILED"), (8, "RUNNING"), (16, "KILLED")):
         run = claim(folder)
         spool = Spool(run, "ranks", folder, print)
@@ -83,6 +83,6 @@ def test_no_sweep_is_a_failure(tmp_path: Path) -> None:
 def test_finished_sweeps_exit_with_zero(tmp_path: Path) -> None:
     """All finished is 0, for scripts that wait."""
     job = Job(PlannedRun(0, "a", {}, {}), check({}).config, "id")
-    write_sweep(tmp_path, "one", Metric(), [], [job])
+    write_sweep(tmp_path, Plan("one", Metric(), (), ()), [job])
     write_record(claim(tmp_path), RunRecord(identity="id", name="a", status="FINISHED", axes={}))
     assert ask(str(tmp_path)).return_value == 0

@@ -12,7 +12,7 @@ from lora_lab.failure import CutShort, Failure
 from lora_lab.sweep.execute import Executed, Limits, execute
 from lora_lab.sweep.grid import EarlyTerminate, Metric
 from lora_lab.sweep.in_process import InProcess
-from lora_lab.sweep.plan import PlannedRun
+from lora_lab.sweep.plan import Plan, PlannedRun
 from lora_lab.sweep.referee import Referee
 from lora_lab.sweep.roles import Job, Outcome, Progress, Rule, RunProgress, RunToTrain, Surroundings, TrainResult
 from lora_lab.sweep.study import JOURNAL, open_study
@@ -160,7 +160,8 @@ def test_what_was_cut_short_is_kept_marked_and_not_trained_again(tmp_path: Path)
     tags = [event.tags.get("lora_lab.cut_short") for event in told if isinstance(event, RunStarted)]
     assert tags[-1] == "cut short at step 20 of 40"
 
-    write_sweep(tmp_path, "sweep", Metric(), ["net_dim"], [job_of(0, 8, None), job_of(1, 16, None)])
+    plan = Plan("sweep", Metric(), ("net_dim",), ())
+    write_sweep(tmp_path, plan, [job_of(0, 8, None), job_of(1, 16, None)])
     sweep = read_sweep(tmp_path)
     assert sweep is not None
     assert [state.state for state in states(tmp_path, sweep)] == ["finished", "cut short"]
