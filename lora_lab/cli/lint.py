@@ -2,7 +2,7 @@
 
 import gc
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lora_lab.cli.lint_report import show
 from lora_lab.cli.sources import Source, may_be_config, sources, standard_input
 
 if TYPE_CHECKING:
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
     from lora_lab.lint.rule import Target
     from lora_lab.lint.settings import Settings
 
-_LOOKS: dict[str, dict[str, Any]] = {
-    "error": {"fg": "red", "bold": True},
-    "warning": {"fg": "yellow", "bold": True},
-    "info": {"fg": "blue", "bold": True},
-    "place": {"bold": True},
-    "gutter": {"fg": "bright_black"},
-    "help": {"fg": "cyan"},
-}
 _TARGETS = ("lora_lab", "sd-scripts", "easy")
 _FORMS = ("text", "json", "github", "gitlab", "sarif", "junit")
 
@@ -117,7 +110,7 @@ def command(files: tuple[str, ...], **options: Any) -> None:
             _judge(source, session)
     for source in files_to_judge:
         _judge(source, session)
-    _report(session, from_input="-" in files)
+    show(session, from_input="-" in files)
     for failure in session.failures:
         click.secho(f"error: {failure}", fg="red", err=True)
     click.get_current_context().exit(_exit_code(session))
@@ -275,64 +268,6 @@ def _difference(before: str, after: str, name: str) -> Iterator[str]:
 
     for line in difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), name, name):
         yield line if line.endswith(("\n", "\r")) else f"{line}\n\\ No newline at end of file\n"
-
-
-def _report(session: Session, *, from_input: bool) -> None:
-    """Print what was found, or write it to the file that is wanted."""
-    options = session.options
-    if options.diff:
-        text = "".join(session.diffs).removesuffix("\n")
-    elif options.form == "text":
-        text = "\n".join(_as_text(session))
-    else:
-        from lora_lab.lint.formats import rendered
-
-        text = rendered(options.form, session.judged)
-    to_errors = options.diff or options.form != "text" or (options.fix and from_input)
-    for line in session.fixes:
-        _echo(line, err=to_errors)
-    if options.output_file is not None:
-        _write(options.output_file, text, session)
-    elif text or not options.diff:
-        _echo(text, err=options.fix and from_input)
-
-
-def _write(path: Path, text: str, session: Session) -> None:
-    """Write the report to a file."""
-    try:
-        path.write_text(click.unstyle(text) + "\n", encoding="utf-8", errors="replace")
-    except OSError as error:
-        session.failures.append(f"can't write {path}: {error.strerror}")
-
-
-def _as_text(session: Session) -> Iterator[str]:
-    """Yield the lines of the report for people."""
-    from lora_lab.lint.report import fixable, summary, text_report
-
-    def style(text: str, role: str) -> str:
-        return click.style(text, **_LOOKS[role])
-
-    judged: Sequence[Judged] = session.judged
-    if session.options.statistics:
-        from lora_lab.lint.formats.statistics import table
-
-        yield from table(judged)
-    else:
-        yield from (line for one in judged for line in text_report(one, style))
-    findings = [finding for one in judged for finding in one.findings]
-    if session.skipped and not judged:
-        yield f"no training config among {session.skipped} files that were looked at; name one to see why"
-        return
-    yield summary((finding.severity for finding in findings), len(judged))
-    hint = fixable(findings)
-    if hint and not session.options.fix:
-        yield hint
-
-
-def _echo(text: str, *, err: bool = False) -> None:
-    """Print, with a stand-in for what the terminal's encoding lacks; colours are dropped where it is no terminal."""
-    encoding = (sys.stderr if err else sys.stdout).encoding or "utf-8"
-    click.echo(text.encode(encoding, "replace").decode(encoding), err=err)
 
 
 @contextmanager
