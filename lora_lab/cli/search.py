@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lora_lab.sweep.grid import label
+from lora_lab.sweep.roles import Rule
 
 if TYPE_CHECKING:
     from lora_lab.cli.sweep import SweepOptions
@@ -88,6 +89,8 @@ def show_space(space: "Space") -> None:
         click.echo(f"  {', '.join(axis.names)}: {_range(axis)}")
     for one in grid.derived:
         click.echo(f"  {one.name}: {one.expression.text}")
+    if grid.early_terminate is not None:
+        click.echo(f"  cut short by {Rule(grid.early_terminate, grid.metric).text}")
 
 
 def _best(grid: "Grid") -> str:

@@ -72,7 +72,7 @@ class Derived:
 class EarlyTerminate:
     """When a run is cut short: `hyperband` keeps the best 1/eta at each rung, `median` what is no worse than half.
 
-    `min_iter` and `max_iter` count values of the metric (validations); `max_iter` None is the run's own length.
+    `min_iter` and `max_iter` count validations: the first rung, and from where on nothing is cut any more.
     """
 
     type: Literal["hyperband", "median"]

@@ -196,10 +196,10 @@ def _early_terminate() -> Schema:
         "additionalProperties": False,
         "properties": {
             "type": {"enum": ["hyperband", "median"]},
-            "min_iter": {**whole, "description": "No run ends before so many values of the metric."},
-            "max_iter": {**whole, "description": "Values of the metric in a whole run."},
+            "min_iter": {**whole, "description": "No run ends before so many validations."},
+            "max_iter": {**whole, "description": "From so many validations on no run ends early."},
             "eta": {"type": "integer", "minimum": 2, "description": "The best 1/eta go on."},
-            "s": {"description": "Of W&B; it means nothing here."},
+            "s": {"description": "Of W&B: with max_iter and no min_iter, the first rung is at max_iter / eta^s."},
             "strict": {"description": "Of W&B; it means nothing here."},
         },
     }

@@ -22,6 +22,11 @@
       - {net_dim: 64, unet_lr: 1e-5}
     max_runs: 50
     max_hours: 8
+    early_terminate: {type: hyperband, min_iter: 2, eta: 3}    # or median
+
+Method bayes proposes `max_runs` runs (see search.py), over the same words; `probabilities` say nothing to it.
+`early_terminate` cuts runs short by what others had reached after as many validations (see referee.py); its numbers
+count validations. W&B's other form, `{type: hyperband, max_iter: 27, s: 2}`, has its first rung at max_iter / eta^s.
 
 The words are those that W&B sweeps made familiar, and such files load as they are. Reading is pure: problems are
 collected with their line and column.
@@ -265,10 +270,10 @@ class _Reader:
                     self.notes.at((*place, key), f"{key} must be a whole number of at least {lowest}, not {value!r}")
                 else:
                     numbers[key] = value
-        if "max_iter" in numbers and "min_iter" not in numbers:  # W&B's other way to say where the first rung is
-            halvings = given.get("s", 1)
-            if isinstance(halvings, int) and 0 <= halvings < 64:
-                numbers["min_iter"] = max(numbers["max_iter"] // numbers.get("eta", 3) ** halvings, 1)
+        if given["type"] == "hyperband" and "max_iter" in numbers and "min_iter" not in numbers:
+            rungs = given.get("s", 1)  # W&B's other way to say where the first rung is
+            if isinstance(rungs, int) and 0 <= rungs < 64:
+                numbers["min_iter"] = max(numbers["max_iter"] // numbers.get("eta", 3) ** rungs, 1)
         return EarlyTerminate(given["type"], **numbers)
 
     def _count(self, key: str, lowest: int = 1, needed_by: Method = "grid") -> int | None:

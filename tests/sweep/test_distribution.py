@@ -65,3 +65,23 @@ def test_bounds_in_values() -> None:
     assert bounds_in_values("log_uniform", -9.2, -4.6) == pytest.approx((1.01e-4, 1.005e-2), rel=0.01)
     assert bounds_in_values("log_uniform_values", 1e-5, 1e-3) == (1e-5, 1e-3)
     assert bounds_in_values("uniform", -1.0, 1.0) == (-1.0, 1.0)
+
+
+@pytest.mark.parametrize("kind", DISTRIBUTIONS)
+@given(u=st.floats(0.001, 0.999), ends=st.tuples(st.integers(1, 500), st.integers(501, 1000)))
+def test_share_is_the_inverse(kind: str, u: float, ends: tuple[int, int]) -> None:
+    """The share of a drawn value draws that value again; what is never drawn has none."""
+    q = 7.0 if kind.startswith("q_") else 0.0
+    one = Distribution(kind, float(ends[0]), float(ends[1]), mu=1.0, sigma=0.5, q=q)
+    value = one.value(u)
+    share = one.share(value)
+    if value > 0 or not one.logarithmic:  # a log-normal rounded down to 0 cannot be told
+        assert share is not None
+        assert one.value(share) == pytest.approx(value, rel=1e-5)
+    if not one.bell:
+        assert one.share(ends[0] - 1) is None
+        assert one.share(ends[1] + 1) is None
+    if kind == "int_uniform":
+        assert one.share(ends[0] + 0.5) is None
+    assert one.share("text") is None
+    assert one.share(None) is None

@@ -86,6 +86,21 @@ def test_every_word_of_the_language_is_understood() -> None:
     assert (grid.seeds, grid.max_runs, grid.max_hours, grid.seed) == ((1, 2), 50, 8.0, 7)
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("{type: hyperband, max_iter: 27, s: 2}", EarlyTerminate("hyperband", min_iter=3, max_iter=27)),
+        ("{type: hyperband, max_iter: 27, s: 2, eta: 2}", EarlyTerminate("hyperband", min_iter=6, max_iter=27, eta=2)),
+        ("{type: hyperband, max_iter: 9, min_iter: 2}", EarlyTerminate("hyperband", min_iter=2, max_iter=9)),
+        ("{type: hyperband, max_iter: 2, s: 5}", EarlyTerminate("hyperband", min_iter=1, max_iter=2)),
+        ("{type: median, max_iter: 9}", EarlyTerminate("median", min_iter=1, max_iter=9)),
+    ],
+)
+def test_where_the_first_rung_is(text: str, wanted: EarlyTerminate) -> None:
+    """W&B names the first rung itself, or by the last and their number: 27 / 3 / 3 is 3."""
+    assert grid_of(f"base: b\nparameters: {{net_dim: [4, 8]}}\nearly_terminate: {text}").early_terminate == wanted
+
+
 def test_a_wandb_file_loads_as_it_is() -> None:
     """The words of a W&B sweep file are understood; those about programs and projects do nothing here."""
     grid = grid_of(
