@@ -18,6 +18,8 @@ from lora_lab.sweep.read_grid import FOREIGN, MOST_SEEDS
 
 Schema = dict[str, Any]
 
+_NUMBERS: Final = "number_axis"
+_OTHERS: Final = "other_axis"
 _NUMBER: Final[Schema] = {"type": "number"}
 _EXPRESSION: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 500}
 _WHEN: Final[Schema] = {**_EXPRESSION, "description": 'Varied only where this holds: scheduler == "polynomial".'}
@@ -51,6 +53,8 @@ def grid_schema() -> Schema:
         "then": {"anyOf": [{"required": ["max_runs"]}, {"required": ["run_cap"]}]},
         "definitions": {
             **{name: config[name] for name in PARAMETERS},
+            _NUMBERS: _described(is_number=True),
+            _OTHERS: _described(is_number=False),
             "point": {
                 "description": "Parameters with one value each.",
                 "type": "object",
@@ -138,9 +142,17 @@ def _axis(known: Parameter) -> Schema:
     value = _ref(known.name)
     values = {"type": "array", "items": value, "minItems": 1, "uniqueItems": True}
     is_number = known.kind in (int, float)
+    words = _ref(_NUMBERS if is_number else _OTHERS)
+    described = {"allOf": [words], "properties": {"values": values, "value": value}}
+    calculated = [_EXPRESSION] if is_number else []
+    return {"description": known.meaning, "anyOf": [values, described, *calculated]}
+
+
+def _described(*, is_number: bool) -> Schema:
+    """Return what `{values: …}`, `{min: …}` and the like have in common, whatever the parameter."""
     words: dict[str, Schema] = {
-        "values": values,
-        "value": value,
+        "values": {"description": "The values to try."},
+        "value": {"description": "The one value of all runs."},
         "probabilities": {"type": "array", "items": {"type": "number", "minimum": 0}},
         "expression": _EXPRESSION,
         "when": _WHEN,
@@ -150,9 +162,7 @@ def _axis(known: Parameter) -> Schema:
     ways: list[Schema] = [{"required": [word]} for word in ("values", "value", "expression")]
     if is_number:
         ways += [{"required": ["min", "max"]}, {"required": ["mu", "sigma"]}]
-    described = {"type": "object", "additionalProperties": False, "properties": words, "oneOf": ways}
-    calculated = [_EXPRESSION] if is_number else []
-    return {"description": known.meaning, "anyOf": [values, described, *calculated]}
+    return {"type": "object", "additionalProperties": False, "properties": words, "oneOf": ways}
 
 
 def _pattern() -> Schema:

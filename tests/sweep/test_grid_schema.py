@@ -99,7 +99,8 @@ def test_it_knows_every_word_of_the_language() -> None:
     """Whoever adds a key of the grid, or of a parameter in it, adds it to the schema, and the other way round."""
     assert SCHEMA["properties"].keys() == {*KEYS, *FOREIGN, "run_cap"}
     described = SCHEMA["properties"]["parameters"]["properties"]["net_dim"]["anyOf"][1]
-    assert described["properties"].keys() == set(WORDS)
+    assert grid_schema()["definitions"]["number_axis"]["properties"].keys() == set(WORDS)
+    assert described["allOf"] == [{"$ref": "#/definitions/number_axis"}]
     assert SCHEMA["properties"]["parameters"]["properties"].keys() == {PRESET, *PARAMETERS}
 
 
