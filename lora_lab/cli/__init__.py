@@ -19,6 +19,7 @@ COMMANDS = {
     "sweep": "Train every run of a grid and compare them.",
     "status": "Show how the runs of a sweep stand.",
     "ui": "Open MLflow on the runs.",
+    "sync": "Send MLflow what it has not got yet.",
     "lsp": "Serve an editor: findings while you type, meanings, fixes.",
     "quickstart": "See it all work in a few minutes, on any machine.",
     "catalog": "Write the schemas and tables that derive from the code.",

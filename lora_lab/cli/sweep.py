@@ -44,6 +44,7 @@ class SweepOptions:
     executor: str = "local"
     address: str | None = None
     slurm: tuple[str, ...] = ()
+    register: str | None = None
     train: "Train | None" = None
 
 
@@ -74,6 +75,7 @@ class _PackSize(click.ParamType[int]):
 @click.option("--output-folder", type=click.Path(path_type=Path), help="Write the runs to DIR/NAME/run1, run2, ...")
 @click.option("--tracking-uri", metavar="URI", help="An MLflow server or database; ./lora-lab-runs/mlflow.db without.")
 @click.option("--no-tracking", is_flag=True, help="Do not log to MLflow; the runs' folders hold everything.")
+@click.option("--register", metavar="MODEL", help="Register the best LoRA in MLflow as MODEL, with the alias best.")
 @click.option("--name", help="Call the sweep NAME, not what the grid file says.")
 def command(grid: Path, no_tracking: bool, **options: Any) -> int:
     """Train every run of GRID: a grid file, or a folder of configs, each of them a run.
@@ -98,6 +100,7 @@ def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
 
     options = options or SweepOptions()
     check_places(options)
+    check_register(options)
     if options.name is not None and not can_name_a_folder(options.name):
         raise Failure(f"{options.name!r} cannot name a sweep", "its runs go to a folder of that name")
     planned = _planned_folder(grid_path, options) if grid_path.is_dir() else _planned_grid(grid_path, options)
@@ -119,6 +122,16 @@ def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
     if options.dry_run:
         return 0
     return train_all(judged, jobs, grid, grid_path, options)
+
+
+def check_register(options: SweepOptions) -> None:
+    """Raise `Failure` for a name that MLflow's registry does not take, before hours of training."""
+    if options.register is None:
+        return
+    if not options.register.strip() or set(options.register) & set("/:'\""):
+        raise Failure(f"{options.register!r} cannot name a registered model", "leave out / : and quotes")
+    if not options.tracking:
+        raise Failure("--register needs MLflow, and --no-tracking turns it off", "leave one of them out")
 
 
 def _planned_grid(path: Path, options: SweepOptions) -> "tuple[Grid, Plan | Space] | None":

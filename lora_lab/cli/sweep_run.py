@@ -1,7 +1,6 @@
 """Training the runs of a plan: who trains them, who watches, what is shown at the end."""
 
 import json
-import math
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from lora_lab.failure import Failure
 if TYPE_CHECKING:
     from lora_lab.cli.live import Lines
     from lora_lab.cli.sweep import SweepOptions
+    from lora_lab.cli.sweep_summary import SweepSummary
     from lora_lab.sweep.execute import Executed
     from lora_lab.sweep.grid import Grid
     from lora_lab.sweep.identity import Digests
@@ -29,15 +29,14 @@ if TYPE_CHECKING:
 
     MakeExecutor = Callable[[Callable[[Path], Recording], Watch], Executor]
 
-TABLE = "table.txt"
 BEST = "best.json"
 GIB = 1 << 30
 
 COMPLETE = ("FINISHED", "PRUNED")
 """Ends of runs that nobody trains again."""
 
-ENOUGH = 4
-"""Finished runs from which on it can be said what mattered."""
+ALIAS = "best"
+"""Of a registered model: the version that the newest sweep found best."""
 
 
 def train_all(
@@ -142,12 +141,10 @@ class _Sweep:
 
 def _recorded(jobs: "Sequence[Job] | Search", sweep: _Sweep, tracker: "Tracker", watch: "Lines") -> "Executed":
     """Train the jobs, with the sweep itself as the parent run of all of them."""
-    from lora_lab.cli.table import outcome_table
+    from lora_lab.cli.sweep_summary import SweepSummary
     from lora_lab.sweep.execute import Limits, execute
     from lora_lab.sweep.sweep_record import write_sweep
-    from lora_lab.tracking.events import Artifact, RunEnded, RunStarted
-    from lora_lab.tracking.view import join_axes
-    from lora_lab.whole_files import write_whole
+    from lora_lab.tracking.events import Artifact, RunEnded
 
     plan = sweep.plan
     parent = tracker.recorder(sweep.folder)
@@ -157,34 +154,41 @@ def _recorded(jobs: "Sequence[Job] | Search", sweep: _Sweep, tracker: "Tracker",
     else:
         count = jobs.runs
         jobs.proposed = lambda known: write_sweep(sweep.folder, plan, known, jobs.runs)
-    tags = {
-        "lora_lab.run": "sweep",
-        "lora_lab.sweep": plan.name,
-        "lora_lab.axes": join_axes(plan.axes),
-        "lora_lab.metric": plan.metric.name,
-        "lora_lab.goal": plan.metric.goal,
-        "lora_lab.run_folder": str(sweep.folder),
-    }
+    summary = SweepSummary(plan, count, sweep.folder, parent, tracker.warn)
     try:
-        parent(RunStarted(name=plan.name, params={}, tags=tags, note=f"{count} runs, being trained"))
+        summary.begin()
         if sweep.grid_path.is_file():
             parent(Artifact(path=sweep.grid_path.absolute()))
         hours = sweep.grid.max_hours
         limits = Limits(sweep.options.pack, hours * 3600 if hours else None)
-        seen = _CatchingUp(watch, tracker)
+        seen = _CatchingUp(watch, tracker, summary)
         with _terminated_is_interrupted():
             executor = sweep.executor(lambda folder: tracker.recorder(folder, sweep.folder), seen)
             done = execute(jobs, plan.name, sweep.folder, executor, seen, limits)
-        table = outcome_table(done.outcomes, plan.metric, plan.axes)
-        write_whole(sweep.folder / TABLE, table + "\n")
-        parent(Artifact(path=sweep.folder / TABLE))
-        parent(RunStarted(name=plan.name, params={}, tags=tags, note=f"```\n{table}\n```"))
+        summary.finish(done.outcomes)
         failed = any(outcome.status == "FAILED" for outcome in done.outcomes)
         ended = done.interrupted or done.out_of_time
         parent(RunEnded(status="KILLED" if ended else "FAILED" if failed else "FINISHED"))
+        if sweep.options.register:
+            _register(sweep.options.register, done.outcomes, plan, tracker)
     finally:
         parent.close()
     return done
+
+
+def _register(model: str, outcomes: Sequence["Outcome"], plan: "Plan", tracker: "Tracker") -> None:
+    """Make the best run's LoRA a version of the registered model."""
+    from lora_lab.cli.table import best_of
+    from lora_lab.tracking.events import Registered
+
+    best = best_of(outcomes, plan.metric)
+    if best is None:
+        tracker.warn(f"no run has finished with a {plan.metric.name}: nothing is registered as {model}")
+        return
+    metric = plan.metric.name
+    varied = {f"lora_lab.{axis}": str(value) for axis, value in best.run.axes.items()}
+    tags = {"lora_lab.sweep": plan.name, "lora_lab.run": best.run.name, metric: f"{best.metrics[metric]:.6g}", **varied}
+    tracker.append(best.folder, Registered(model=model, alias=ALIAS, tags=tags))
 
 
 @contextmanager
@@ -207,11 +211,12 @@ def _terminated_is_interrupted() -> Iterator[None]:
 class _CatchingUp:
     """A `Watch` that also lets the tracker read what the runs tell: workers only write it down."""
 
-    def __init__(self, watch: "Lines", tracker: "Tracker") -> None:
+    def __init__(self, watch: "Lines", tracker: "Tracker", summary: "SweepSummary") -> None:
         self.progressed = watch.progressed
         self.warn = watch.warn
         self._watch = watch
         self._tracker = tracker
+        self._summary = summary
 
     def started(self, job: "Job", folder: Path) -> None:
         self._tracker.catch_up(folder)
@@ -221,6 +226,7 @@ class _CatchingUp:
         if outcome.reused:
             self._tracker.catch_up(outcome.folder)
         self._watch.ended(outcome)
+        self._summary.ended(outcome)
 
 
 def sweep_folder(judged: "JudgedPlan", grid: "Grid") -> Path:
@@ -260,6 +266,7 @@ def jobs_of(judged: "JudgedPlan", grid: "Grid", digests: "Digests | None" = None
 
 def show_outcomes(outcomes: Sequence["Outcome"], plan: "Plan", folder: Path) -> None:
     """Print the table of the runs and the best of them."""
+    from lora_lab.cli.sweep_summary import shares_of
     from lora_lab.cli.table import best_of, outcome_table
 
     if not outcomes:
@@ -273,7 +280,7 @@ def show_outcomes(outcomes: Sequence["Outcome"], plan: "Plan", folder: Path) -> 
         value = best.metrics[plan.metric.name]
         click.echo(f"best: {best.run.name} ({plan.metric.name} {value:.5g})\n      {best.lora}")
         click.echo(f"      lora-lab train {_quoted(_best_config(best, folder))} trains it again")
-    shares = _shares(outcomes, plan)
+    shares = ", ".join(f"{axis} {share:.0%}" for axis, share in shares_of(outcomes, plan).items())
     if shares:
         click.echo(f"what mattered for {plan.metric.name}: {shares}")
     click.echo(f"runs: {folder}")
@@ -295,20 +302,6 @@ def _best_config(best: "Outcome", folder: Path) -> Path:
     values["output_folder"] = str(folder / "best")
     write_whole(path, json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n")
     return path
-
-
-def _shares(outcomes: Sequence["Outcome"], plan: "Plan") -> str:
-    """Return which part of the metric's variance each parameter explains, where there are runs enough to tell."""
-    from lora_lab.sweep.importance import importance
-
-    name = plan.metric.name
-    points = [
-        (outcome.run.axes, outcome.metrics[name])
-        for outcome in outcomes
-        if outcome.status == "FINISHED" and math.isfinite(outcome.metrics.get(name, math.nan))
-    ]
-    shares = importance(points, plan.axes) if len(points) >= ENOUGH else {}
-    return ", ".join(f"{axis} {share:.0%}" for axis, share in shares.items())
 
 
 def _quoted(path: Path) -> str:

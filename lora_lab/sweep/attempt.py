@@ -27,8 +27,9 @@ from lora_lab.sweep.roles import (
     TrainResult,
 )
 from lora_lab.sweep.run_folder import CONFIG, ERROR, LINT, LOCK, RunRecord, read_record, write_record
+from lora_lab.sweep.summary import finding_tags, run_note
 from lora_lab.tracking.describe import run_started
-from lora_lab.tracking.events import Artifact, Event, Metrics, Record, RunEnded, RunStarted, Status
+from lora_lab.tracking.events import Artifact, Event, Metrics, Noted, Record, RunEnded, RunStarted, Status
 from lora_lab.whole_files import write_whole
 
 TOTAL_STEPS = "derived.total_steps"
@@ -270,6 +271,7 @@ class _Attempt:
             self._ours(Artifact(path=lora))
         if (self._folder / ERROR).is_file():
             self._ours(Artifact(path=self._folder / ERROR))
+        self._ours.record(Noted(note=run_note(self._job, outcome)))
         # To MLflow a run that was cut short is KILLED: whoever asks it for finished runs wants whole ones.
         status: Status = "KILLED" if outcome.status == "PRUNED" else outcome.status
         self._ours.record(RunEnded(status=status, message=outcome.reason))
@@ -280,14 +282,12 @@ class _Attempt:
         self._around.watch.ended(outcome)
 
     def _tags(self) -> dict[str, str]:
-        severities = [finding.severity for finding in self._job.findings]
         return {
             "lora_lab.run": "train",
             "lora_lab.sweep": self._sweep_name,
             "lora_lab.run_folder": str(self._folder),
             "lora_lab.identity": self._job.identity,
-            "lora_lab.lint.warnings": str(severities.count("warning")),
-            "lora_lab.lint.infos": str(severities.count("info")),
+            **finding_tags(self._job),
         }
 
 

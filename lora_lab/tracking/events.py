@@ -44,6 +44,15 @@ class Metrics:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SystemMetrics:
+    """How busy the machine is, `second` seconds after the run was first started; names as MLflow's, `system/...`."""
+
+    second: int
+    values: Mapping[str, float]
+    time_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class SamplePicture:
     """A picture drawn at an optimizer step; `key` is the same for the same prompt in every run."""
 
@@ -61,6 +70,33 @@ class Artifact:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoraModel:
+    """The finished LoRA file, as a model: `base_model` is where the base lies, `facts` what else a user of it needs."""
+
+    path: Path
+    step: int
+    base_model: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """The run's LoRA is to be a version of the registered model `model`, and `alias` to point at it."""
+
+    model: str
+    alias: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noted:
+    """What is known of a run only when it is over: a summary for people (Markdown), and tags."""
+
+    note: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunEnded:
     """The last event of a run."""
 
@@ -68,7 +104,18 @@ class RunEnded:
     message: str = ""
 
 
-Event = RunStarted | DatasetUsed | Metrics | SamplePicture | Artifact | RunEnded
+Event = (
+    RunStarted
+    | DatasetUsed
+    | Metrics
+    | SystemMetrics
+    | SamplePicture
+    | Artifact
+    | LoraModel
+    | Registered
+    | Noted
+    | RunEnded
+)
 Record = Callable[[Event], None]
 
 

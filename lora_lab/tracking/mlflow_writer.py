@@ -7,10 +7,22 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lora_lab.tracking.events import Artifact, DatasetUsed, Metrics, RunEnded, RunStarted, SamplePicture
+from lora_lab.tracking.events import (
+    Artifact,
+    DatasetUsed,
+    LoraModel,
+    Metrics,
+    Noted,
+    Registered,
+    RunEnded,
+    RunStarted,
+    SamplePicture,
+    SystemMetrics,
+)
+from lora_lab.tracking.logged_model import log_lora, register
 from lora_lab.tracking.spool import SpooledEvent, SpoolHeader
 from lora_lab.tracking.target import Target, alone
-from lora_lab.tracking.view import LAST_RUN_TAG, RUN_TAG, VIEW_TAG, View, parse_axes, view_state
+from lora_lab.tracking.view import LAST_RUN_TAG, RUN_TAG, VIEW_TAG, view_of, view_state
 
 METRICS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
@@ -29,9 +41,8 @@ QUIET = {
 
 def is_refusal(error: Exception) -> bool:
     """Return whether the tracker understood and said no, so that asking again is in vain."""
-    return getattr(error, "error_code", None) in REFUSALS or isinstance(
-        error, (FileNotFoundError, ValueError, TypeError)
-    )
+    ours = isinstance(error, (ValueError, TypeError)) and not isinstance(error, OSError)  # as broken answers are
+    return getattr(error, "error_code", None) in REFUSALS or isinstance(error, FileNotFoundError) or ours
 
 
 class MlflowWriter:
@@ -47,6 +58,7 @@ class MlflowWriter:
             logging.getLogger(name).setLevel(logging.ERROR)
         self._target = target
         self._experiments: dict[str, str] = {}
+        self._begun: set[tuple[str, str, int]] = set()  # pictures that may have arrived although an error was told
         with alone(target):
             self._client = MlflowClient(tracking_uri=target.uri)
             self._client.search_experiments(max_results=1)
@@ -93,7 +105,7 @@ class MlflowWriter:
         """Write one parcel: many `Metrics`, or one event of another kind."""
         event = parcel[0].event
         match event:
-            case Metrics():
+            case Metrics() | SystemMetrics():
                 self._write_metrics(run_id, parcel)
             case RunStarted():
                 self._write_start(run_id, experiment_id, event)
@@ -103,34 +115,52 @@ class MlflowWriter:
                 self._write_picture(run_id, event, parcel[0].time_ms)
             case Artifact():
                 self._client.log_artifact(run_id, str(event.path), event.folder or None)
+            case _:
+                self._write_end(run_id, experiment_id, parcel[0])
+
+    def _write_end(self, run_id: str, experiment_id: str, spooled: SpooledEvent) -> None:
+        """Write what a run tells when it is over."""
+        event = spooled.event
+        match event:
+            case LoraModel():
+                log_lora(self._client, run_id, experiment_id, event)
+            case Registered():
+                register(self._client, run_id, experiment_id, event)
+            case Noted():
+                self._write_tags(run_id, {"mlflow.note.content": event.note, **event.tags})
             case RunEnded():
                 if event.message:
                     self._client.set_tag(run_id, "lora_lab.message", event.message[:TAG_LENGTH])
-                self._client.set_terminated(run_id, event.status, end_time=parcel[0].time_ms)
+                self._client.set_terminated(run_id, event.status, end_time=spooled.time_ms)
 
     def _write_metrics(self, run_id: str, parcel: Sequence[SpooledEvent]) -> None:
         from mlflow.entities import Metric
 
         points = [
-            Metric(key, value, spooled.event.time_ms, spooled.event.step)
+            Metric(key, value, spooled.event.time_ms, _step(spooled.event))
             for spooled in parcel
-            if isinstance(spooled.event, Metrics)
+            if isinstance(spooled.event, (Metrics, SystemMetrics))
             for key, value in spooled.event.values.items()
         ]
         for chunk in _chunks(points, METRICS_PER_CALL):
             self._client.log_batch(run_id, metrics=chunk)
 
     def _write_start(self, run_id: str, experiment_id: str, event: RunStarted) -> None:
-        from mlflow.entities import Param, RunTag
+        from mlflow.entities import Param
 
         self._client.update_run(run_id, status="RUNNING", name=event.name)
         params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in event.params.items()]
         for chunk in _chunks(params, PARAMS_PER_CALL):
             self._write_params(run_id, chunk)
-        tags = [RunTag(key, value[:TAG_LENGTH]) for key, value in _tags(event).items()]
-        for chunk in _chunks(tags, PARAMS_PER_CALL):
-            self._client.log_batch(run_id, tags=chunk)
+        self._write_tags(run_id, _tags(event))
         self._show(experiment_id, event.tags)
+
+    def _write_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        known = [RunTag(key, value[:TAG_LENGTH]) for key, value in tags.items()]
+        for chunk in _chunks(known, PARAMS_PER_CALL):
+            self._client.log_batch(run_id, tags=chunk)
 
     def _write_params(self, run_id: str, params: list[Any]) -> None:
         """Write parameters; of a run that is continued those that have changed keep their first value."""
@@ -146,14 +176,8 @@ class MlflowWriter:
     def _show(self, experiment_id: str, tags: Mapping[str, str]) -> None:
         """Set what the experiment's page shows: once by the sweep's parent run, or by a run that has no sweep."""
         self._client.set_experiment_tag(experiment_id, LAST_RUN_TAG, str(int(time.time() * 1000)))
-        if tags.get(RUN_TAG) == "sweep":
-            ascending = tags.get("lora_lab.goal") != "maximize"
-            view = View(parse_axes(tags.get("lora_lab.axes", "")), tags.get("lora_lab.metric", "val_loss"), ascending)
-        elif "lora_lab.sweep" not in tags:
-            view = View(())
-        else:
-            return
-        self._client.set_experiment_tag(experiment_id, VIEW_TAG, view_state(view))
+        if tags.get(RUN_TAG) == "sweep" or "lora_lab.sweep" not in tags:
+            self._client.set_experiment_tag(experiment_id, VIEW_TAG, view_state(view_of(tags)))
 
     def _write_dataset(self, run_id: str, event: DatasetUsed) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -163,19 +187,34 @@ class MlflowWriter:
             digest=event.digest[:36],  # MLflow's limit
             source_type="local",
             source=json.dumps({"uri": event.source}),
-            profile=json.dumps(event.profile, default=str)[:16_000],
+            profile=json.dumps(event.profile, ensure_ascii=False, default=str),
         )
         self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
     def _write_picture(self, run_id: str, event: SamplePicture, time_ms: int) -> None:
         from PIL import Image, UnidentifiedImageError
 
+        place = (run_id, event.key, event.step)
+        if place in self._begun and self._has_picture(run_id, event):
+            self._client.set_tag(run_id, "mlflow.loggedImages", "True")
+            return
         try:
             picture = Image.open(event.path)
             picture.load()
         except UnidentifiedImageError as error:
             raise ValueError(str(error)) from error  # an OSError otherwise, as a tracker that is down would be
+        self._begun.add(place)
         self._client.log_image(run_id, picture, key=event.key, step=event.step, timestamp=time_ms)
+        self._begun.discard(place)
+
+    def _has_picture(self, run_id: str, event: SamplePicture) -> bool:
+        """Return whether a picture arrived whole, with its smaller copy, although the tracker did not say so."""
+        names = [file.path.removeprefix("images/") for file in self._client.list_artifacts(run_id, "images")]
+        return sum(name.startswith(f"{event.key}+step+{event.step}+") for name in names) >= 2
+
+
+def _step(event: Metrics | SystemMetrics) -> int:
+    return event.step if isinstance(event, Metrics) else event.second
 
 
 def _tags(event: RunStarted) -> dict[str, str]:

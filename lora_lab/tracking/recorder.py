@@ -9,8 +9,10 @@ from types import TracebackType
 from lora_lab.tracking.events import Event, RunEnded, RunStarted
 from lora_lab.tracking.ship import Shipper
 from lora_lab.tracking.spool import Spool
+from lora_lab.tracking.system_metrics import SystemSampler
 from lora_lab.tracking.target import Target
 from lora_lab.tracking.tensorboard import MISSING, TensorBoardWriter, folder_of
+from lora_lab.tracking.view import RUN_TAG
 
 CLOSE_SECONDS = 30.0
 
@@ -33,10 +35,13 @@ class Recorder:
             if self._ended:
                 return
             self._ended = True
+            self._tracker.sampler.remove(self._spool)
         new = self._spool.new(event)
         if new is not None:
             self._spool(new)
             self._show(new)
+        if isinstance(event, RunStarted) and event.tags.get(RUN_TAG, "train") == "train" and not self._ended:
+            self._tracker.sampler.add(self._spool, self._spool.began_ms)
 
     def _show(self, event: Event) -> None:
         """Pass the event on to TensorBoard where the run's `log_dir` asks for it; an error there is told once."""
@@ -77,6 +82,7 @@ class Tracker:
         """Start shipping to `target`; where mlflow is not installed, say so and keep the runs on disk."""
         self._experiment = experiment
         self.warn = warn
+        self.sampler = SystemSampler()
         if target is not None and importlib.util.find_spec("mlflow") is None:
             warn("mlflow is not installed: the runs are kept in their folders only; pip install 'lora-lab[mlflow]'")
             target = None
@@ -90,6 +96,13 @@ class Tracker:
         spool = Spool(run_folder, self._experiment, parent, self.warn)
         self.catch_up(run_folder)
         return Recorder(spool, self, owns_tracker=False)
+
+    def append(self, run_folder: Path, event: Event) -> None:
+        """Add an event to a run that is over. Raises `Failure` where the folder cannot be written."""
+        spool = Spool(run_folder, self._experiment, None, self.warn)
+        spool(event)
+        spool.close()
+        self.catch_up(run_folder)
 
     def catch_up(self, run_folder: Path) -> None:
         """Ship what the tracker has not got yet of a run that was recorded earlier."""

@@ -6,9 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from lora_lab.tracking.events import Metrics
+from lora_lab.locks import held_if_free
+from lora_lab.tracking.contact_sheet import SHEET, write_contact_sheet
+from lora_lab.tracking.events import Artifact, Metrics, RunEnded, SamplePicture, SystemMetrics
 from lora_lab.tracking.mlflow_writer import MlflowWriter, is_refusal
 from lora_lab.tracking.spool import (
+    EVENTS,
     Sent,
     SpooledEvent,
     SpoolHeader,
@@ -17,11 +20,14 @@ from lora_lab.tracking.spool import (
     read_sent,
     write_sent,
 )
-from lora_lab.tracking.target import Target
+from lora_lab.tracking.target import Target, without_secrets
 
 POLL_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 60.0
 EVENTS_PER_PARCEL = 200
+NUMBERS = (Metrics, SystemMetrics)
+LOCK = ".events.sent.lock"
+"""Beside the spool: who ships it holds this, so that two processes never tell a tracker the same thing twice."""
 
 
 class Writer(Protocol):
@@ -70,14 +76,14 @@ class Shipper:
             if all(line.folder != folder for line in self._lines):
                 self._lines.append(_Line(folder))
 
-    def close(self, timeout: float) -> bool:
-        """Ship what is left, for at most `timeout` seconds; return whether everything has got through."""
+    def close(self, timeout: float | None) -> bool:
+        """Ship what is left, for at most `timeout` seconds, None for no limit; return whether all has got through."""
         self._closing.set()
         self._thread.join(timeout)
         if self._thread.is_alive() or self._down:
             self._warn(
                 f"the tracker {self._target.shown} has not got everything; "
-                "what is missing stays in the events.jsonl of the run folders"
+                "what is missing stays in the events.jsonl of the run folders; `lora-lab sync` ships it later"
             )
             return False
         return True
@@ -103,7 +109,7 @@ class Shipper:
         """Warn, but once for each time that the tracker goes away."""
         if not self._down:
             text = str(error).strip()
-            line = text.splitlines()[0][:300] if text else type(error).__name__
+            line = without_secrets(text.splitlines()[0])[:300] if text else type(error).__name__
             self._warn(f"the tracker {self._target.shown} does not answer ({line}); training goes on, nothing is lost")
         self._down = True
 
@@ -117,11 +123,20 @@ class Shipper:
             self._ship(self._writer, line)
 
     def _ship(self, writer: Writer, line: _Line) -> None:
-        header = read_header(line.folder)
-        if header is None:
+        """Ship what a spool has got since the last look, unless another process is just doing so."""
+        try:
+            size = (line.folder / EVENTS).stat().st_size
+        except OSError:
             return
-        if line.sent is None:
-            line.sent = read_sent(line.folder, self._target.key)
+        if line.checked and line.sent is not None and size <= line.sent.offset:
+            return
+        with held_if_free(line.folder / LOCK) as free:
+            header = read_header(line.folder)
+            if free and header is not None:
+                self._ship_alone(writer, line, header)
+
+    def _ship_alone(self, writer: Writer, line: _Line, header: SpoolHeader) -> None:
+        line.sent = read_sent(line.folder, self._target.key)
         if not line.checked:
             if line.sent.run_id is not None and not writer.knows(line.sent.run_id):
                 line.sent = Sent()  # the tracker's database is gone or new: it gets everything again
@@ -132,9 +147,18 @@ class Shipper:
                 sent = self._begin(writer, line.folder, header, parcel[0].time_ms)
             assert sent.run_id is not None
             assert sent.experiment_id is not None
+            if isinstance(parcel[0].event, RunEnded):
+                self._write_sheet(writer, sent, line.folder, parcel[0])
             self._write(writer, sent.run_id, sent.experiment_id, parcel)
             line.sent = replace(sent, offset=parcel[-1].end)
             write_sent(line.folder, self._target.key, line.sent)
+
+    def _write_sheet(self, writer: Writer, sent: Sent, folder: Path, end: SpooledEvent) -> None:
+        """Put the pictures of a run that is over on one sheet, and ship it."""
+        pictures = [one.event for one in read_events(folder, 0) if isinstance(one.event, SamplePicture)]
+        if write_contact_sheet(pictures, folder / SHEET) and sent.run_id and sent.experiment_id:
+            sheet = SpooledEvent(Artifact(path=folder / SHEET), end.time_ms, end.end)
+            self._write(writer, sent.run_id, sent.experiment_id, [sheet])
 
     def _begin(self, writer: Writer, folder: Path, header: SpoolHeader, time_ms: int) -> Sent:
         experiment_id = writer.experiment(header.experiment)
@@ -149,18 +173,19 @@ class Shipper:
             if not is_refusal(error):
                 raise
             if len(parcel) == 1:
-                self._warn(f"the tracker left out a {type(parcel[0].event).__name__} event: {str(error)[:300]}")
+                reason = without_secrets(str(error))[:300]
+                self._warn(f"the tracker left out a {type(parcel[0].event).__name__} event: {reason}")
                 return
             for event in parcel:
                 self._write(writer, run_id, experiment_id, [event])
 
 
 def parcels(events: Sequence[SpooledEvent]) -> list[list[SpooledEvent]]:
-    """Return the events in order, neighbouring `Metrics` together: a tracker takes a thousand numbers in one call."""
+    """Return the events in order, neighbouring numbers together: a tracker takes a thousand numbers in one call."""
     found: list[list[SpooledEvent]] = []
     for event in events:
         last = found[-1] if found else None
-        together = last is not None and isinstance(event.event, Metrics) and isinstance(last[0].event, Metrics)
+        together = last is not None and isinstance(event.event, NUMBERS) and isinstance(last[0].event, NUMBERS)
         if last is not None and together and len(last) < EVENTS_PER_PARCEL:
             last.append(event)
         else:

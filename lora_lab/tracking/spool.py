@@ -11,17 +11,15 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast, get_args
 
 from lora_lab.failure import Failure
-from lora_lab.tracking.events import DECIDES, Artifact, DatasetUsed, Event, Metrics, RunEnded, RunStarted, SamplePicture
+from lora_lab.tracking.events import DECIDES, Event, Metrics, RunEnded, RunStarted, SamplePicture
 from lora_lab.whole_files import write_whole
 
 EVENTS = "events.jsonl"
 SENT = "events.sent.json"
-KINDS: Mapping[str, type[Event]] = {
-    kind.__name__: kind for kind in (RunStarted, DatasetUsed, Metrics, SamplePicture, Artifact, RunEnded)
-}
+KINDS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 
 
 @dataclass(frozen=True)
@@ -112,6 +110,14 @@ def read_sent(folder: Path, target_key: str) -> Sent:
         return Sent(**json.loads((folder / SENT).read_text(encoding="utf-8"))[target_key])
     except (OSError, ValueError, KeyError, TypeError):
         return Sent()
+
+
+def unsent(folder: Path, target_key: str) -> int:
+    """Return how many bytes of a spool the tracker with that key is not known to have."""
+    try:
+        return (folder / EVENTS).stat().st_size - read_sent(folder, target_key).offset
+    except OSError:
+        return 0
 
 
 def write_sent(folder: Path, target_key: str, sent: Sent) -> None:

@@ -34,8 +34,17 @@ class Target:
 
     @property
     def shown(self) -> str:
-        """The address without user and password."""
-        return re.sub(r"//[^/@]*@", "//", self.uri)
+        """The address without user, password and query, where databases take passwords too."""
+        return without_secrets(self.uri).partition("?")[0]
+
+
+def without_secrets(text: str) -> str:
+    """Return a text without what gives access: users and passwords in addresses, and what MLFLOW_TRACKING_* hold."""
+    for name in ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD"):
+        secret = os.environ.get(name)
+        text = text.replace(secret, "***") if secret else text
+    text = re.sub(r"(?i)\b(password|passwd|pwd|token|api_key|access_token|sslpassword)=[^&\s'\")]+", r"\1=***", text)
+    return re.sub(r"//[^/\s]*@", "//", text)
 
 
 def choose_target(tracking_uri: str | None, folder: Path = DEFAULT_FOLDER) -> Target:
@@ -50,7 +59,7 @@ def choose_target(tracking_uri: str | None, folder: Path = DEFAULT_FOLDER) -> Ta
     scheme = uri.split(":", 1)[0].split("+", 1)[0] if ":" in uri else ""
     if scheme not in SCHEMES:
         raise Failure(
-            f"{uri!r} is no address of an MLflow server or database",
+            f"{without_secrets(uri)!r} is no address of an MLflow server or database",
             "write http://HOST:PORT, or sqlite:///path/to/mlflow.db",
         )
     if scheme == "sqlite":

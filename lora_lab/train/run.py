@@ -10,6 +10,7 @@ from pathlib import Path
 
 import accelerate
 import diffusers
+import psutil
 import torch
 import transformers
 
@@ -20,6 +21,7 @@ from lora_lab.tracking.describe import run_started
 from lora_lab.tracking.events import DECIDES, DatasetUsed, Record, RunEnded, Status
 from lora_lab.train import prepare, stop, unfinished
 from lora_lab.train.beside import Beside, Judge, RunResult
+from lora_lab.train.data import tags
 from lora_lab.train.loop import PackData, Progress, train_pack
 from lora_lab.train.metadata import output_name
 from lora_lab.train.opening import open_base
@@ -27,6 +29,9 @@ from lora_lab.train.prepare import Dataset
 from lora_lab.train.save import Saver, write_tag_report
 from lora_lab.train.state import load_state
 from lora_lab.train.step import Member, Session
+
+MOST_TAGS = 100
+"""Tags of the data set that a run tells, the commonest ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +196,7 @@ def tell_start(member: Member, dataset: Dataset, session: Session, name: str, de
         "derived.images_seen": str(plan.total_steps * batch),
         "derived.trained_parameters": str(sum(p.numel() for g in member.groups for p in g["params"])),
     }
-    tags = {
+    about = {
         "lora_lab.version": lora_lab.__version__,
         "lora_lab.family": session.family.name,
         "lora_lab.base_hash": session.base.hash,
@@ -199,27 +204,44 @@ def tell_start(member: Member, dataset: Dataset, session: Session, name: str, de
         "lora_lab.packages": ", ".join(
             f"{package.__name__} {package.__version__}" for package in (torch, diffusers, transformers, accelerate)
         ),
-        "lora_lab.platform": platform.platform(),
+        "lora_lab.platform": f"{platform.platform()}, Python {platform.python_version()}",
+        "lora_lab.memory": _memory(session.device),
         DECIDES: hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest(),
     }
-    start = run_started(config, name=name or output_name(config), tags=tags)
+    note = f"Trains {plan.total_steps} steps on {len(dataset.training.pictures)} pictures of {config.img_folder}."
+    start = run_started(config, name=name or output_name(config), tags=about, note=note)
     member.record(replace(start, params={**start.params, **derived}))
+    member.record(dataset_used(config, dataset))
+
+
+def dataset_used(config: TrainConfig, dataset: Dataset) -> DatasetUsed:
+    """The data of a run with what can be counted in it: pictures, buckets, the commonest tags."""
     width, height = sides(config.train_resolution)
-    held_out = dataset.validation.pictures if dataset.validation else ()
-    member.record(
-        DatasetUsed(
-            name=Path(config.img_folder).name,
-            digest=dataset.training.digest[:32],
-            source=str(config.img_folder),
-            profile={
-                "pictures": len(dataset.training.pictures),
-                "held_out": len(held_out),
-                "uses_per_epoch": dataset.training.uses_per_epoch,
-                "resolution": f"{width}x{height}",
-                "buckets": {f"{w}x{h}": count for (w, h), count in dataset.facts.buckets.items()},
-            },
-        )
+    counts = tags.count_tags(picture for picture in dataset.training.pictures if not picture.is_reg)
+    return DatasetUsed(
+        name=Path(config.img_folder).name,
+        digest=dataset.training.digest[:32],
+        source=str(config.img_folder),
+        profile={
+            "num_rows": len(dataset.training.pictures),  # MLflow's own word for what its page shows
+            "pictures": len(dataset.training.pictures),
+            "held_out": len(dataset.validation.pictures) if dataset.validation else 0,
+            "uses_per_epoch": dataset.training.uses_per_epoch,
+            "resolution": f"{width}x{height}",
+            "buckets": {f"{w}x{h}": count for (w, h), count in dataset.facts.buckets.items()},
+            "mean_aspect_error": round(dataset.facts.mean_ar_error, 4),
+            "tags": len(counts),
+            "commonest_tags": dict(counts.most_common(MOST_TAGS)),
+        },
     )
+
+
+def _memory(device: torch.device) -> str:
+    """What the machine has: GiB of its own, and of the GPU."""
+    own = f"{psutil.virtual_memory().total / 2**30:.1f} GiB"
+    if device.type != "cuda":
+        return own
+    return f"{own}, GPU {torch.cuda.get_device_properties(device).total_memory / 2**30:.1f} GiB"
 
 
 def _device_name(device: torch.device) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lora_lab.config import TrainConfig, sides
-from lora_lab.tracking.events import Artifact, SamplePicture
+from lora_lab.config import TrainConfig, effective_alpha, sides
+from lora_lab.tracking.events import Artifact, LoraModel, SamplePicture
 from lora_lab.train import lora_file, metadata, sample, state
 from lora_lab.train.average import shown
 from lora_lab.train.data import tags
@@ -48,10 +48,24 @@ class Saver:
         plan = member.plan
         name = output_name(member.config)
         path = self._write(member, name, plan.total_steps, plan.epochs)
+        member.record(self._model(member, path))
         if member.config.save_state:
             target = member.folder / f"{name}-state"
             state.save_state(target, member, plan.total_steps, plan.epochs)
         return path
+
+    def _model(self, member: Member, path: Path) -> LoraModel:
+        """The finished LoRA as a model: what it was trained on, and what loading it with the right strength needs."""
+        config, session = member.config, self._session
+        facts = {
+            "family": session.family.name,
+            "base_hash": session.base.hash,
+            "net_dim": str(config.net_dim),
+            "alpha": f"{effective_alpha(config):g}",
+            "prediction_type": session.base.prediction_type,
+            "resolution": "x".join(map(str, sides(config.train_resolution))),
+        }
+        return LoraModel(path=path, step=member.plan.total_steps, base_model=str(config.base_model), facts=facts)
 
     def _save_epoch(self, member: Member, step: int, epoch: int) -> None:
         name = member.config.change_output_name or "epoch"

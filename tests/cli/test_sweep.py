@@ -229,7 +229,7 @@ def test_the_runs_are_in_mlflow_in_the_end(project: Path, capsys: pytest.Capture
     assert [len(run.data.params) >= 60 for run in children] == [True] * 4
     assert "run2" in parent.data.tags["mlflow.note.content"]
     files = {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
-    assert files == {"grid.yaml", "table.txt"}
+    assert files == {"grid.yaml", "table.txt", "figures"}
     assert {a.path for a in client.list_artifacts(children[0].info.run_id)} >= {
         "config.json",
         "lint.json",
