@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -60,7 +62,7 @@ def main() -> None:
         command = [sys.executable, __file__, "--write", str(folder / "base"), *(["--v2"] if options.v2 else [])]
         subprocess.run(command, check=True)
         write_pictures(folder / "pictures" / "4_lumi")
-        measure(options, folder)
+        measure(options, folder, "SD 2" if options.v2 else "SD 1")
 
 
 def write_base(folder: Path, name: str) -> None:
@@ -71,6 +73,14 @@ def write_base(folder: Path, name: str) -> None:
         "vae": lambda: AutoencoderKL.from_config(AutoencoderKL.load_config(layout / "vae")),
         "text_encoder": lambda: CLIPTextModel(CLIPTextConfig.from_pretrained(layout / "text_encoder")),
     }
+    write_models(folder, makers)
+    load_tokenizer((SD2 if name == "sd2" else SD1).pad_token).save_pretrained(folder / "tokenizer")
+    write_schedule(folder)
+    (folder / "model_index.json").write_text(json.dumps(INDEX))
+
+
+def write_models(folder: Path, makers: Mapping[str, Callable[[], Any]]) -> None:
+    """Write random models, each into its folder, bf16."""
     torch.manual_seed(0)
     for part, make in makers.items():
         with torch.device("meta"):
@@ -79,11 +89,13 @@ def write_base(folder: Path, name: str) -> None:
         for weight in model.parameters():
             torch.nn.init.normal_(weight, std=0.02) if weight.ndim > 1 else torch.nn.init.ones_(weight)
         model.save_pretrained(folder / part)
-    load_tokenizer((SD2 if name == "sd2" else SD1).pad_token).save_pretrained(folder / "tokenizer")
+
+
+def write_schedule(folder: Path) -> None:
+    """Write the noise schedule that all Stable Diffusion models have."""
     DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").save_pretrained(
         folder / "scheduler"
     )
-    (folder / "model_index.json").write_text(json.dumps(INDEX))
 
 
 def write_pictures(folder: Path) -> None:
@@ -95,7 +107,7 @@ def write_pictures(folder: Path) -> None:
         (folder / f"{number}.txt").write_text("lumi, a small ghost")
 
 
-def measure(options: argparse.Namespace, folder: Path) -> None:
+def measure(options: argparse.Namespace, folder: Path, title: str) -> None:
     """Train and print."""
     config = TrainConfig(
         base_model=str(folder / "base"),
@@ -123,7 +135,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     whole = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
     each = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else float("nan")
-    print(f"{'SD 2' if options.v2 else 'SD 1'}, full width, {options.resolution} px, rank {options.rank},", end=" ")
+    print(f"{title}, full width, {options.resolution} px, rank {options.rank},", end=" ")
     print(f"{options.precision}, {torch.get_num_threads()} threads, {platform.processor() or platform.machine()}")
     print(f"steps/s      {1 / each:.3f} ({each:.1f} s each over {len(times) - 1} steps)")
     print(f"peak memory  {peak:.2f} GiB")

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 
-from lora_lab.config.names import IGNORED_KEYS, UNSUPPORTED_KEYS, nearest_key, note_on
+from lora_lab.config.names import IGNORED_KEYS, NEEDLESS_KEYS, UNSUPPORTED_KEYS, nearest_key, note_on
 from lora_lab.config.parameters import PARAMETERS, Parameter
 from lora_lab.config.suggest import suggestions
 from lora_lab.config.train_config import TrainConfig
@@ -124,8 +124,10 @@ def _missing(key: str, is_null: bool) -> FieldProblem:
 
 
 def _unknown(key: str, value: object, guess: bool) -> list[FieldProblem]:
-    if key in IGNORED_KEYS or (key in UNSUPPORTED_KEYS and (value is None or value is False)):
+    if key in IGNORED_KEYS or (key in (*UNSUPPORTED_KEYS, *NEEDLESS_KEYS) and (value is None or value is False)):
         return []
+    if key in NEEDLESS_KEYS:
+        return [FieldProblem(key, "unknown", f"{key} is not needed: {NEEDLESS_KEYS[key]}", value)]
     if key in UNSUPPORTED_KEYS:
         return [FieldProblem(key, "unknown", f"{key} is not supported: {UNSUPPORTED_KEYS[key]}", value)]
     meant = nearest_key(str(key)) if guess else None

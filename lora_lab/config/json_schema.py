@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lora_lab.config.conflicts import CONFLICTS, conditional
-from lora_lab.config.names import IGNORED_KEYS, UNSUPPORTED_KEYS
+from lora_lab.config.names import IGNORED_KEYS, NEEDLESS_KEYS, UNSUPPORTED_KEYS
 from lora_lab.config.parameters import PARAMETERS, Parameter
 from lora_lab.config.train_config import TrainConfig
 
@@ -45,7 +45,9 @@ def train_schema() -> Schema:
     """
     bare = TrainConfig.model_json_schema()["properties"]
     leftovers: Schema = {key: {"deprecated": True} for key in sorted(IGNORED_KEYS - {"$schema"})}
-    leftovers |= {key: {"deprecated": True, "enum": [False, None]} for key in sorted(UNSUPPORTED_KEYS)}
+    leftovers |= {
+        key: {"deprecated": True, "enum": [False, None]} for key in sorted({**UNSUPPORTED_KEYS, **NEEDLESS_KEYS})
+    }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "lora_lab training config",

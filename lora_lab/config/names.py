@@ -16,6 +16,12 @@ UNSUPPORTED_KEYS: Final[Mapping[str, str]] = {
 }
 """Keys of old files that ask for what is had in another way; false and null are accepted without a word."""
 
+NEEDLESS_KEYS: Final[Mapping[str, str]] = {
+    "no_half_vae": "the VAE always computes in 32 bits here",
+    "sdxl": "whether a base is SDXL is read from the base itself",
+}
+"""Keys of other tools that ask for what is done in any case; false and null are accepted without a word."""
+
 FOREIGN_KEYS: Final = frozenset(
     [
         "lora_type",
@@ -71,7 +77,6 @@ FOREIGN_KEYS: Final = frozenset(
         "network_args",
         "network_module",
         "network_train_on_layers",
-        "no_half_vae",
         "num_cpu_threads_per_process",
         "num_repeats",
         "resize_interpolation",
@@ -85,7 +90,6 @@ FOREIGN_KEYS: Final = frozenset(
         "save_state_on_train_end",
         "save_state_to_huggingface",
         "sdpa",
-        "sdxl",
         "skip_cache_check",
         "skip_until_initial_step",
         "stop_text_encoder_training",

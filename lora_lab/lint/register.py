@@ -302,6 +302,7 @@ RULES: tuple[Rule, ...] = (
     model_family.zero_terminal_snr_mismatch,
     base_model.base_in_8_bits,
     base_model.pickled_model,
+    model_family.noise_offset_beyond_sdxl,
     base_model.vae_is_something_else,
     base_model.vae_of_another_family,
     noise_loss.refinement_without_effect,

@@ -246,6 +246,10 @@ def test_leftovers_of_old_files_are_accepted_where_they_do_nothing() -> None:
     assert (lion.kind, lowram.kind) == ("unknown", "unknown")
     assert "optimizer_type" in lion.message
     assert "gradient_checkpointing" in lowram.message
+    vae, family = with_paths(no_half_vae=True, sdxl=True).problems
+    assert vae.message == "no_half_vae is not needed: the VAE always computes in 32 bits here"
+    assert "read from the base itself" in family.message
+    assert with_paths(no_half_vae=False, sdxl=None).problems == ()
 
 
 def test_everything_is_said_at_once_in_the_order_of_the_file() -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 
 from lora_lab.config import ALIASES, PARAMETERS, FieldProblem
-from lora_lab.config.names import UNSUPPORTED_KEYS, note_on
+from lora_lab.config.names import NEEDLESS_KEYS, UNSUPPORTED_KEYS, note_on
 from lora_lab.lint.finding import removed, renamed, set_to
 from lora_lab.lint.foreign import COMMENT_KEYS, is_idle, is_later_easy
 from lora_lab.lint.rule import OURS, Hit, View, rule
@@ -39,7 +39,7 @@ def unknown_key(view: View) -> Iterator[Hit]:
         if problem.kind != "unknown" or key.startswith(COMMENT_KEYS) or is_idle(key, problem.value):
             continue
         meant = ALIASES.get(key) or (problem.suggestion if isinstance(problem.suggestion, str) else None)
-        if key in UNSUPPORTED_KEYS:
+        if key in UNSUPPORTED_KEYS or key in NEEDLESS_KEYS:
             yield Hit(problem.message, (key,), "remove it", removed(key), at="key")
         elif is_later_easy(key) or meant is None:
             yield Hit(

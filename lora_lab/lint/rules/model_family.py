@@ -183,6 +183,46 @@ def base_named_v_prediction(view: View) -> Iterator[Hit]:
 
 
 @rule(
+    "LL732",
+    "noise-offset-beyond-sdxl",
+    "info",
+    reads=("base_model", "noise_offset"),
+    source="sd-scripts docs/train_SDXL-en.md: noise_offset 0.0357",
+    sees="disk",
+)
+def noise_offset_beyond_sdxl(view: View) -> Iterator[Hit]:
+    """The noise offset is well above the one that SDXL was trained with.
+
+    What it does
+    Looks for `noise_offset` above 0.1, where the base's header says SDXL. Above 0.2 LL707 warns of it with any base.
+
+    Why is this bad
+    SDXL learned with an offset of 0.0357, so it draws dark and bright pictures already. A LoRA that learns with several
+    times as much also learns to shift brightness and contrast.
+
+    Bad
+    ```json
+    {"base_model": "xl", "noise_offset": 0.15}
+    ```
+    ```files
+    xl/model_index.json: {"_class_name": "StableDiffusionXLPipeline"}
+    ```
+
+    Good
+    ```json
+    {"base_model": "xl", "noise_offset": 0.0357}
+    ```
+    ```files
+    xl/model_index.json: {"_class_name": "StableDiffusionXLPipeline"}
+    ```
+    """
+    header, offset = base_header(view), view.config.noise_offset or 0.0
+    if header and header.family == "sdxl" and 0.1 < offset <= 0.2:
+        message = f"noise_offset {offset:g} is far above the 0.0357 that SDXL was trained with"
+        yield Hit(message, ("noise_offset", "base_model"), "use 0.0357, or leave it out")
+
+
+@rule(
     "LL729",
     "zero-terminal-snr-mismatch",
     "warning",

@@ -6,19 +6,27 @@ from lora_lab.config import scale
 from lora_lab.lint.finding import removed, set_to
 from lora_lab.lint.rates import OPTIMIZER_KEYS, fixed_rate_family
 from lora_lab.lint.rule import Hit, View, rule
+from lora_lab.lint.rules.base_model import base_header
 
 NARROWEST_LAYER = 320
 """Channels of the narrowest adapted layer of SD 1.x and 2.x (fixtures/lora_modules.json); a rank above adds nothing."""
 
+NARROWEST_OF_SDXL = 640
+
 
 @rule(
-    "LL301", "rank-above-layer-width", "warning", reads=("net_dim",), source="sd-scripts networks/lora.py, layer widths"
+    "LL301",
+    "rank-above-layer-width",
+    "warning",
+    reads=("net_dim", "base_model"),
+    source="sd-scripts networks/lora.py, layer widths",
 )
 def rank_above_layer_width(view: View) -> Iterator[Hit]:
     """The rank is higher than the narrowest layers are wide.
 
     What it does
-    Compares `net_dim` with 320, the width of the first blocks of SD 1.x and 2.x.
+    Compares `net_dim` with 320, the width of the first blocks of SD 1.x and 2.x; with 640 where the base's header says
+    SDXL.
 
     Why is this bad
     A correction of a 320 wide layer has rank 320 at most: the rest is memory and disk for nothing.
@@ -33,8 +41,10 @@ def rank_above_layer_width(view: View) -> Iterator[Hit]:
     {"net_dim": 32, "alpha": 16}
     ```
     """
-    if view.config.net_dim > NARROWEST_LAYER:
-        message = f"net_dim {view.config.net_dim} is above {NARROWEST_LAYER}, the width of the narrowest layers"
+    header = base_header(view) if view.disk_view and view.config.net_dim > NARROWEST_LAYER else None
+    narrowest = NARROWEST_OF_SDXL if header and header.family == "sdxl" else NARROWEST_LAYER
+    if view.config.net_dim > narrowest:
+        message = f"net_dim {view.config.net_dim} is above {narrowest}, the width of the narrowest layers"
         yield Hit(message, ("net_dim",), "8 to 128 is what people use; keep alpha/net_dim when changing it")
 
 

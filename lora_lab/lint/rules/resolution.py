@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from lora_lab.lint.finding import removed, set_to
 from lora_lab.lint.rule import OURS, Hit, View, rule
+from lora_lab.lint.rules.base_model import base_header
 
 _BUCKETS = "sd-scripts library/train_util.py adjust_min_max_bucket_reso_by_steps"
 _USUAL = {
@@ -123,19 +124,20 @@ def resolution_below_bucket_steps(view: View) -> Iterator[Hit]:
     "LL604",
     "bucket-steps-not-64",
     "warning",
-    reads=("buckets", "bucket_reso_steps", "train_resolution"),
-    source="https://github.com/kohya-ss/sd-scripts/issues/1763",
+    reads=("buckets", "bucket_reso_steps", "train_resolution", "base_model"),
+    source="https://github.com/kohya-ss/sd-scripts/issues/1763; sdxl_train_network.py assert_extra_args",
     targets=OURS,
 )
 def bucket_steps_not_64(view: View) -> Iterator[Hit]:
     """The grid of the buckets does not fit the U-Net.
 
     What it does
-    Looks for `bucket_reso_steps` that is no multiple of 64, at resolutions from 256 on.
+    Looks for `bucket_reso_steps` that is no multiple of 64, or of 32 where the base's header says SDXL, at resolutions
+    from 256 on.
 
     Why is this bad
-    The U-Net halves the latents, an eighth of the picture, three times: other sizes are padded inside and give worse
-    results, and there are many small buckets. sd-scripts refuses them.
+    The U-Net halves the latents, an eighth of the picture, three times, SDXL's twice: other sizes are padded inside and
+    give worse results, and there are many small buckets. sd-scripts refuses them.
 
     Bad
     ```json
@@ -148,8 +150,12 @@ def bucket_steps_not_64(view: View) -> Iterator[Hit]:
     ```
     """
     step = view.config.bucket_reso_steps
-    if view.config.buckets and step % 64 and min(view.config.resolution) >= 256:
-        message = f"bucket_reso_steps {step} is no multiple of 64, which the U-Net of SD 1.x and 2.x is made for"
+    if not (view.config.buckets and step % 64 and min(view.config.resolution) >= 256):
+        return
+    header = base_header(view) if view.disk_view else None
+    grid, family = (32, "SDXL") if header and header.family == "sdxl" else (64, "SD 1.x and 2.x")
+    if step % grid:
+        message = f"bucket_reso_steps {step} is no multiple of {grid}, which the U-Net of {family} is made for"
         yield Hit(message, ("bucket_reso_steps",), "use 64", set_to("bucket_reso_steps", 64))
 
 
