@@ -25,7 +25,6 @@ NEEDLESS_KEYS: Final[Mapping[str, str]] = {
 FOREIGN_KEYS: Final = frozenset(
     [
         "lora_type",
-        "alpha_mask",
         "async_upload",
         "base_weights",
         "base_weights_multiplier",
@@ -36,7 +35,6 @@ FOREIGN_KEYS: Final = frozenset(
         "cache_text_encoder_outputs_to_disk",
         "caption_separator",
         "class_tokens",
-        "conditioning_data_dir",
         "dataset_config",
         "deepspeed",
         "down_lr_weight",
@@ -69,7 +67,6 @@ FOREIGN_KEYS: Final = frozenset(
         "lr_scheduler_min_lr_ratio",
         "lr_scheduler_type",
         "lyco",
-        "masked_loss",
         "max_validation_steps",
         "mem_eff_attn",
         "mid_lr_weight",

@@ -8,6 +8,7 @@ SHARED_BY_A_PACK: Final = (
     *("base_model", "vae", "v2", "v_parameterization", "zero_terminal_snr"),
     *("mixed_precision", "xformers", "gradient_checkpointing"),
     *("img_folder", "reg_img_folder", "caption_extension", "enable_wildcard", "validation_split", "validation_seed"),
+    *("masked_loss", "alpha_mask", "mask_folder"),
     *("train_resolution", "buckets", "min_bucket_resolution", "max_bucket_resolution"),
     *("bucket_reso_steps", "bucket_no_upscale", "cache_latents", "cache_latents_to_disk"),
     *("batch_size", "gradient_acc_steps", "max_clip_token_length"),

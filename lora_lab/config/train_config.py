@@ -11,6 +11,7 @@ from lora_lab.config.captions import Captions
 from lora_lab.config.duration import Duration
 from lora_lab.config.files import Files
 from lora_lab.config.machine import Machine
+from lora_lab.config.masks import Masks
 from lora_lab.config.network import Network
 from lora_lab.config.noise_loss import NoiseLoss
 from lora_lab.config.optimizer import Optimizer
@@ -25,13 +26,16 @@ TOPICS: tuple[type[Topic], ...] = (
     Optimizer,
     Duration,
     Pictures,
+    Masks,
     NoiseLoss,
     Machine,
     Sampling,
 )
 
 
-class TrainConfig(Sampling, Machine, NoiseLoss, Pictures, Duration, Optimizer, Network, CaptionParts, Captions, Files):
+class TrainConfig(
+    Sampling, Machine, NoiseLoss, Masks, Pictures, Duration, Optimizer, Network, CaptionParts, Captions, Files
+):
     """All settings of one training run; the JSON key is the attribute's name, and an explicit null is the default.
 
     Building it raises pydantic's ValidationError; `lora_lab.config.check` collects every problem instead.

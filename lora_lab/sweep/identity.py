@@ -12,6 +12,7 @@ INPUTS = (
     "vae",
     "img_folder",
     "reg_img_folder",
+    "mask_folder",
     "lora_model_for_resume",
     "load_previous_save_state",
     "sample_prompts",

@@ -25,6 +25,7 @@ from lora_lab.train.data.batches import PackDataset, ValidationDataset
 from lora_lab.train.data.epochs import Arranged, arrange
 from lora_lab.train.data.folder import Picture
 from lora_lab.train.data.latent_cache import LatentId
+from lora_lab.train.data.masks import Masks, with_masks
 from lora_lab.train.data.split import split_validation
 from lora_lab.train.families.base import Base, Family
 from lora_lab.train.loop import PackData
@@ -51,7 +52,7 @@ def read_dataset(config: TrainConfig) -> Dataset:
     """
     read = folder.Reading(config.caption_extension, every_line=config.enable_wildcard)
     subsets = folder.scan(Path(config.img_folder), read)
-    pictures = folder.pictures_of(subsets)
+    pictures = _masked(config, folder.pictures_of(subsets))
     training, held_out = split_validation(pictures, config.validation_split, config.validation_seed)
     regularisation: tuple[Picture, ...] = ()
     if config.reg_img_folder:
@@ -71,6 +72,16 @@ def read_dataset(config: TrainConfig) -> Dataset:
     )
     validation = arrange(held_out, options, config.batch_size) if held_out else None
     return Dataset(arranged, validation, facts, pictures)
+
+
+def _masked(config: TrainConfig, pictures: tuple[Picture, ...]) -> tuple[Picture, ...]:
+    if not config.masked_loss:
+        return pictures
+    if config.mask_folder:
+        return with_masks(pictures, Path(config.mask_folder))
+    if not config.alpha_mask:
+        raise Failure("masked_loss has no masks", "name mask_folder, or set alpha_mask to true")
+    return pictures
 
 
 def _dirs(pictures: Sequence[Picture]) -> dict[str, dict[str, int]]:
@@ -131,12 +142,15 @@ def make_data(
         latents = fill_latents(dataset.training, mirrored, store, session)
     else:
         pixels.check(picture.path for picture in dataset.training.pictures)  # not in the middle of the run
+    masks = Masks(first.alpha_mask) if first.masked_loss or first.alpha_mask else None
+    if masks is not None:
+        masks.fill(dataset.training, mirrored, store)
     held_out = None
     if dataset.validation:
         known = fill_latents(dataset.validation, False, store, session)
         held_out = ValidationDataset(dataset.validation, options, tokenize, known)
     return PackData(
-        PackDataset(dataset.training, options, tokenize, latents),
+        PackDataset(dataset.training, options, tokenize, latents, masks),
         held_out,
         dataset.training.batches_per_epoch,
         first.num_workers,

@@ -133,7 +133,8 @@ def pack_losses(session: Session, members: Sequence[Member], batch: PackBatch) -
     with session.accelerator.autocast():
         text = encode(session, members, batch.token_ids)
         predicted = session.family.predict(session.base, noisy, t, text, batch.sizes.to(clean.device))
-    whole = (predicted, clean, noises, t, batch.weights.to(clean.device))
+    masks = torch.ones(len(clean), 1, 1, 1) if batch.masks is None else batch.masks
+    whole = (predicted, clean, noises, t, batch.weights.to(clean.device), masks.to(clean.device))
     split = zip(*(tensor.chunk(parts) for tensor in whole), strict=True)
     return torch.stack([_loss_of(m.config, session.base, _Part(*part)) for m, part in zip(members, split, strict=True)])
 
@@ -146,13 +147,15 @@ class _Part(NamedTuple):
     noises: Tensor
     t: Tensor
     weights: Tensor  # of the pictures
+    masks: Tensor  # (n, 1, h, w), or (n, 1, 1, 1) for the whole picture
 
 
 def _loss_of(config: TrainConfig, base: Base, part: _Part) -> Tensor:
     t, acp, own = part.t, base.alphas_cumprod, noise.snr(base.own_alphas_cumprod, part.t)
     wanted = noise.target(part.clean, part.noises, acp, t, config.v_parameterization)
     threshold = loss.huber_threshold(config.huber_schedule, config.huber_c, config.huber_scale, acp, t)
-    errors = loss.elementwise(config.loss_type, part.predicted, wanted, threshold)
+    # not divided by what the masks leave, as in sd-scripts' apply_masked_loss: a small subject counts little
+    errors = loss.elementwise(config.loss_type, part.predicted, wanted, threshold) * part.masks
     return (errors.mean(dim=(1, 2, 3)) * part.weights * _timestep_weights(config, own)).mean()
 
 

@@ -34,7 +34,7 @@ LATER = frozenset({"sample_prompts", "sample_every_n_epochs", "sample_every_n_st
 )
 """What changes pictures and files, but no weight; may differ when a run goes on."""
 
-PATHS = frozenset({"base_model", "vae", "img_folder", "reg_img_folder", *state.STARTING_POINTS})
+PATHS = frozenset({"base_model", "vae", "img_folder", "reg_img_folder", "mask_folder", *state.STARTING_POINTS})
 """What lies there decides, not where: hashes stand for them."""
 
 

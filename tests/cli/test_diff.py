@@ -72,7 +72,7 @@ def test_json(tmp_path: Path) -> None:
     other = tmp_path / "b.toml"
     other.write_text(
         'pretrained_model_name_or_path = "b"\ntrain_data_dir = "i"\noutput_dir = "o"\nnetwork_dim = 16\n'
-        "masked_loss = true\n"
+        "fp8_base = true\n"
     )
     result = run("--format", "json", config(tmp_path / "a.json", net_dim=8), other)
     assert result.exit_code == 1
@@ -80,7 +80,7 @@ def test_json(tmp_path: Path) -> None:
     rows = {row.pop("key"): row for row in said["differences"]}
     assert rows["net_dim"] == {"a": 8, "b": 16, "a_is_written": True, "b_is_written": True}
     assert (rows["alpha"]["b"], rows["alpha"]["b_is_written"]) == (1.0, False)
-    assert said["b"]["not_compared"] == ["masked_loss"]
+    assert said["b"]["not_compared"] == ["fp8_base"]
     assert "sd-scripts" in said["b"]["read_as"]
     same = run("--format", "json", tmp_path / "a.json", tmp_path / "a.json")
     assert (same.exit_code, json.loads(same.stdout)["differences"]) == (0, [])

@@ -127,6 +127,9 @@ LATER = {
     "secondary_separator",
     "token_warmup_min",
     "token_warmup_step",
+    "masked_loss",
+    "mask_folder",
+    "alpha_mask",
 }
 
 KOHYA_GUI = {
@@ -284,6 +287,7 @@ def test_paths_are_marked() -> None:
         "lora_model_for_resume": "file",
         "load_previous_save_state": "folder",
         "reg_img_folder": "folder",
+        "mask_folder": "folder",
         "vae": "model",
         "log_dir": "output_folder",
         "sample_prompts": "file",

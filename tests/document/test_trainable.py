@@ -39,7 +39,7 @@ def test_our_yaml_and_toml(tmp_path: Path) -> None:
 
 def test_sd_scripts(tmp_path: Path) -> None:
     """Of a --config_file the values come with what sd-scripts takes for the rest; a line says so, with the command."""
-    text = TRAINING + 'train_data_dir = "p"\nmasked_loss = true\nwandb_run_name = "x"\n'
+    text = TRAINING + 'train_data_dir = "p"\nfp8_base = true\nwandb_run_name = "x"\n'
     path = write(tmp_path, a__toml=text)
     document = read_trainable(path)
     values = trainable_values(document)

@@ -34,7 +34,7 @@ HUNDREDS = {
     "3": {"sd_network", "network_kinds", "network", "starting_point"},
     "4": {"sd_optimizers", "rates", "optimizers", "optimizer_arguments", "schedule", "curves"},
     "5": {"run_length", "sd_length", "steps", "saving", "samples"},
-    "6": {"sd_pictures", "resolution", "augmentation", "bucket_fit", "bucket_limits"},
+    "6": {"sd_pictures", "resolution", "augmentation", "bucket_fit", "bucket_limits", "masks"},
     "7": {"sd_precision", "precision", "model_family", "base_model", "noise_loss", "machine", "capacity"},
     "8": {"misread_numbers", "misread_switches", "misread_values"},
     "9": {"not_built"},

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lora_lab.config import TrainConfig
 from lora_lab.failure import Failure
-from lora_lab.train import noising, prepare
+from lora_lab.train import noising, prepare, step
 from lora_lab.train.base_files.parts import Asked
 from lora_lab.train.families.sd1 import SD1
 from lora_lab.train.step import pack_losses, pack_step
@@ -332,3 +333,78 @@ def test_vae_that_overflows(train: Callable[..., Any], base_folder: Path, tmp_pa
     with pytest.raises(Failure, match=r"the VAE gives numbers that are not finite for .*\d\.png"):
         train(vae=str(tmp_path / "vae"), cache_latents=cached)
     assert not list(tmp_path.rglob("last.safetensors"))
+
+
+@pytest.fixture
+def half_masked(make_config: Make, tmp_path: Path) -> Callable[[int], TrainConfig]:
+    """Return a function that makes a config whose masks are white on the left and of some grey on the right."""
+
+    def make(grey: int) -> TrainConfig:
+        folder = tmp_path / f"masks{grey}" / "2_lumi"
+        folder.mkdir(parents=True)
+        for path in Path(make_config().img_folder).glob("2_lumi/*.png"):
+            with Image.open(path) as picture:
+                mask = Image.new("L", picture.size, grey)
+                mask.paste(255, (0, 0, picture.width // 2, picture.height))
+                mask.save(folder / path.name)
+        return make_config(masked_loss=True, mask_folder=str(folder.parent))
+
+    return make
+
+
+def test_white_mask_changes_nothing(
+    half_masked: Callable[[int], TrainConfig],
+    make_config: Make,
+    open_pack: Open,
+    gradients: Callable[..., Gradients],
+) -> None:
+    """With masks that are all white the gradients are those without; half grey they are others."""
+    found = {}
+    for name, config in (("none", make_config()), ("white", half_masked(255)), ("grey", half_masked(128))):
+        opened = open_pack(config, up=0.3)
+        opened.data.training._data = replace(opened.data.training._data, digest="")  # the same order of batches
+        found[name] = gradients(opened, opened.data.training[0])
+    assert same(found["white"], found["none"])
+    assert not same(found["grey"], found["none"])
+
+
+def test_masked_places_do_not_matter(half_masked: Callable[[int], TrainConfig], open_pack: Open) -> None:
+    """What is predicted where the mask is black has no gradient, and has no part in the loss."""
+    opened = open_pack(half_masked(0))
+    batch = opened.data.training[0]
+    predicted = torch.zeros_like(batch.latents, requires_grad=True)
+    part = step._Part(
+        predicted,
+        batch.latents,
+        torch.ones_like(batch.latents),
+        torch.full((len(batch.latents),), 400),
+        batch.weights,
+        batch.masks,
+    )
+    value = step._loss_of(opened.members[0].config, opened.session.base, part)
+    (gradient,) = torch.autograd.grad(value, predicted)
+    outside = (batch.masks == 0).expand_as(gradient)
+    assert 0 < outside.sum() < outside.numel()
+    assert gradient[outside].abs().max() == 0
+    assert gradient[~outside].abs().min() > 0
+    assert float(value.detach()) == pytest.approx(float((~outside).float().mean()))  # of errors that are all 1
+
+
+def test_alpha_mask_reaches_the_loss(
+    make_config: Make, open_pack: Open, gradients: Callable[..., Gradients], tmp_path: Path
+) -> None:
+    """A picture that is all transparent teaches nothing with alpha_mask, and is learned without."""
+    (tmp_path / "clear" / "1_thing").mkdir(parents=True)
+    Image.new("RGBA", (64, 64), (200, 50, 50, 0)).save(tmp_path / "clear" / "1_thing" / "a.png")
+    largest = {}
+    for wanted in (True, False):
+        opened = open_pack(make_config(alpha_mask=wanted, img_folder=str(tmp_path / "clear"), batch_size=1), up=0.3)
+        found = gradients(opened, opened.data.training[0])
+        largest[wanted] = max(float(gradient.abs().max()) for gradient in found.values())
+    assert largest[True] == 0 < largest[False]
+
+
+def test_masked_loss_without_masks(make_config: Make) -> None:
+    """masked_loss without masks is refused at the start."""
+    with pytest.raises(Failure, match="masked_loss has no masks"):
+        prepare.read_dataset(make_config(masked_loss=True))

@@ -70,7 +70,7 @@ NETWORK: Final = _words(
 )
 """Other networks than the plain LoRA of attention layers."""
 
-LOSS: Final = _words("noise_offset_type masked_loss alpha_mask conditioning_data_dir weighting_scheme")
+LOSS: Final = _words("noise_offset_type weighting_scheme")
 """Noise and loss."""
 
 CAPTIONS: Final = _words(

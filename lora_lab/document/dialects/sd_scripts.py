@@ -60,7 +60,6 @@ _OFF_AT_ZERO = frozenset(
 _PLAIN = "networks.lora"
 _REFINES = {
     "noise_offset_type": "multires_noise_iterations",
-    "conditioning_data_dir": "masked_loss",
 }
 """Settings that do nothing unless another one is set."""
 

@@ -22,6 +22,7 @@ from lora_lab.train.data.caption import CaptionOptions
 from lora_lab.train.data.epochs import Arranged, BatchPlan, Entry, order_in_bucket, plan_epoch
 from lora_lab.train.data.folder import Picture
 from lora_lab.train.data.latent_cache import LatentId
+from lora_lab.train.data.masks import Masks
 from lora_lab.train.draws import python_draws
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class PackBatch:
     Either `latents` (K·b, c, h, w), unscaled, or `pixels` (K·b, 3, H, W) in [-1, 1]. `token_ids` has one tensor
     (b, ..., chunks, 77) per adapter. `weights` (K·b,) are the loss weights. `items` name every use, per adapter: what
     per-item draws depend on. `bucket` is (width, height); `original_sizes` (K·b, 2) are (height, width), `crops` (top,
-    left).
+    left). `masks` (K·b, 1, h, w) say what each latent value's loss counts, None: all of it.
     """
 
     index: int
@@ -78,6 +79,7 @@ class PackBatch:
     items: list[list[str]]
     original_sizes: Tensor
     crops: Tensor
+    masks: Tensor | None = None
 
     @property
     def sizes(self) -> Tensor:
@@ -109,6 +111,7 @@ class PackBatch:
             items=[self.items[place] for place in places],
             original_sizes=chosen(self.original_sizes),
             crops=chosen(self.crops),
+            masks=None if self.masks is None else chosen(self.masks),
         )
 
 
@@ -135,6 +138,7 @@ class PackDataset(Dataset[PackBatch]):
         adapters: Sequence[AdapterOptions],
         tokenize: Tokenize,
         latents: Mapping[LatentId, Tensor] | None = None,
+        masks: Masks | None = None,
     ) -> None:
         for options in adapters:
             if latents is not None and (options.augment.color or options.augment.random_crop):
@@ -142,7 +146,7 @@ class PackDataset(Dataset[PackBatch]):
                 raise Failure(f"{key} changes pixels, which cached latents can't follow", "set cache_latents to false")
         self._data = data
         self._adapters = tuple(adapters)
-        self._assemble = _Assembler(self._adapters, tokenize, latents)
+        self._assemble = _Assembler(self._adapters, tokenize, latents, masks)
         self._epoch = 0
         self._plans: tuple[BatchPlan, ...] = ()
         self._orders: dict[tuple[int, int], tuple[Entry, ...]] = {}
@@ -234,8 +238,13 @@ class _Assembler:
     """Uses of pictures, per adapter, to a batch; remembers the ids of captions."""
 
     def __init__(
-        self, adapters: Sequence[AdapterOptions], tokenize: Tokenize, latents: Mapping[LatentId, Tensor] | None
+        self,
+        adapters: Sequence[AdapterOptions],
+        tokenize: Tokenize,
+        latents: Mapping[LatentId, Tensor] | None,
+        masks: Masks | None = None,
     ) -> None:
+        self._masks = masks
         self._limits = [options.max_clip_token_length for options in adapters]
         self._tokenize = tokenize
         self._latents = latents
@@ -243,7 +252,7 @@ class _Assembler:
 
     def __call__(self, uses: Sequence[Sequence[_Use]], index: int, epoch: int) -> PackBatch:
         every = [use for adapter in uses for use in adapter]
-        latents = self._latents
+        latents, masks = self._latents, self._masks
         return PackBatch(
             index=index,
             epoch=epoch,
@@ -259,6 +268,7 @@ class _Assembler:
             items=[[use.item for use in adapter] for adapter in uses],
             original_sizes=torch.tensor([(use.picture.height, use.picture.width) for use in every]),
             crops=torch.tensor([_top_left(use) for use in every]),
+            masks=torch.stack([masks.of(u.picture, u.placement, u.mirrored) for u in every]) if masks else None,
         )
 
     def _ids_of(self, text: str, limit: int) -> Tensor:

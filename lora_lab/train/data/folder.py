@@ -28,6 +28,7 @@ class Picture:
     """One picture of the data set: size in pixels as a person sees it (EXIF orientation applied), text as written.
 
     `digest` is the SHA-256 of the file's bytes; `repeats` how often an epoch uses it; `subset` its folder's name.
+    `mask` is the picture that says where the loss looks, `mask_digest` the SHA-256 of its bytes.
     """
 
     path: Path
@@ -38,6 +39,8 @@ class Picture:
     is_reg: bool
     subset: str
     digest: str
+    mask: Path | None = None
+    mask_digest: str = ""
 
     @property
     def item(self) -> str:
@@ -99,8 +102,10 @@ def balance_regularisation(training: Sequence[Picture], regularisation: Sequence
 
 
 def digest(pictures: Iterable[Picture]) -> str:
-    """A hash of what the pictures teach: bytes, caption, repeats, subset. Independent of order and of the place."""
-    rows = sorted([p.item, p.digest, p.caption, str(p.repeats)] for p in pictures)
+    """A hash of what the pictures teach: bytes, caption, repeats, subset, mask; whatever the order and the place."""
+    rows = sorted(
+        [p.item, p.digest, p.caption, str(p.repeats), *([p.mask_digest] if p.mask_digest else [])] for p in pictures
+    )
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 

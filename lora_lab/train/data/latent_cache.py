@@ -100,7 +100,7 @@ def find(items: Iterable[LatentItem], options: CacheOptions) -> dict[LatentId, T
     """What the disk has, checked against its own checksum; a damaged file counts as missing."""
     if options.folder is None:
         return {}
-    found = ((item.id, _read(path_of(key_of(item, options), options.folder))) for item in items)
+    found = ((item.id, read(path_of(key_of(item, options), options.folder))) for item in items)
     return {name: latent for name, latent in found if latent is not None and latent.dtype == options.dtype}
 
 
@@ -123,7 +123,7 @@ def fill(
         for item, latent in zip(batch, _encode(batch, options, encode), strict=True):
             latents[item.id] = latent
             if options.folder is not None:
-                _write(path_of(key_of(item, options), options.folder), latent)
+                write(path_of(key_of(item, options), options.folder), latent)
         progress(len(latents), len(items))
     return Filled(latents, read, len(missing))
 
@@ -166,8 +166,8 @@ def _checksum(latent: Tensor) -> str:
     return hashlib.sha256(latent.contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
-def _read(path: Path) -> Tensor | None:
-    """The latent, or None if the file is missing or damaged."""
+def read(path: Path) -> Tensor | None:
+    """The tensor of a file, or None if the file is missing or damaged."""
     try:
         with safetensors.safe_open(path, "pt") as file:
             latent: Tensor = file.get_tensor("latent").clone()
@@ -177,8 +177,11 @@ def _read(path: Path) -> Tensor | None:
     return latent if checksum == _checksum(latent) else None
 
 
-def _write(path: Path, latent: Tensor) -> None:
-    """Write so that a reader sees the whole file or none, even when runs write the same key at once."""
+def write(path: Path, latent: Tensor) -> None:
+    """Write a tensor so that a reader sees the whole file or none, even when runs write the same key at once.
+
+    Raises Failure.
+    """
     content = save({"latent": latent.contiguous()}, {"sha256": _checksum(latent)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

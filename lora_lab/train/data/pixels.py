@@ -1,7 +1,8 @@
 """From a picture file to pixels: decode, turn upright, resize, crop, scale to [-1, 1]."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy
@@ -20,9 +21,24 @@ def load(path: Path) -> Image.Image:
 
     Raises Failure, naming the file, if it has vanished or is broken.
     """
+    with _opened(path) as image:
+        return _rgb(image)
+
+
+def load_alpha(path: Path) -> Image.Image | None:
+    """The picture's transparency as greys, 255 opaque, EXIF orientation applied; None where it has none.
+
+    Raises Failure, naming the file, if it has vanished or is broken.
+    """
+    with _opened(path) as image:
+        return image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
-            return _rgb(ImageOps.exif_transpose(image))
+            yield ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise Failure(f"{path} has vanished", "put the picture back or start the run again without it") from None
     except _BROKEN as error:
@@ -63,6 +79,11 @@ def to_tensor(image: Image.Image) -> Tensor:
     """An RGB picture as float32 (3, h, w) in [-1, 1]."""
     values = numpy.asarray(image, dtype=numpy.float32) / 127.5 - 1.0
     return torch.from_numpy(numpy.ascontiguousarray(values.transpose(2, 0, 1)))
+
+
+def to_shares(image: Image.Image) -> Tensor:
+    """A picture in greys as float32 (h, w) in [0, 1]."""
+    return torch.from_numpy(numpy.asarray(image, dtype=numpy.float32) / 255)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
