@@ -155,6 +155,8 @@ class Search:
         counted = [one for one in trials if one.user_attrs.keys() & {REFUSED, EARLIER} == set()]
         if len([one for one in counted if VALUES in one.user_attrs]) >= self._most:
             return ()
+        for one in trials:  # those of another process that searches here too
+            self._known.update(one.user_attrs.get(IDENTITIES, ()))
         why = ""
         for attempt in range(MOST_REFUSED):
             trial = self._asked(len(trials) + attempt, at_random=attempt >= PATIENT)

@@ -378,6 +378,10 @@ def test_a_run_that_is_cut_short_is_told_as_that(tmp_path: Path) -> None:
     assert [trial.state.name for trial in told] == [
         "COMPLETE" if status == "FINISHED" else "PRUNED" for status in statuses
     ]
+    reached = [config.net_dim for config, status in zip(scene.trained, statuses, strict=True) if status == "PRUNED"]
+    assert [trial.intermediate_values for trial in told if trial.state.name == "PRUNED"] == [
+        {1: rank} for rank in reached
+    ]
     again = Scene(cut=True)
     again.run(SMALL + "early_terminate: {type: hyperband, min_iter: 1, eta: 2}\n", tmp_path)
     assert again.trained == []
@@ -390,3 +394,13 @@ def test_a_search_that_was_killed_between_two_lines(tmp_path: Path) -> None:
     search._study.ask()
     assert len(scene.run(SMALL, tmp_path).outcomes) == 8
     assert (tmp_path / JOURNAL).is_file()
+
+
+def test_two_sweeps_in_one_folder_share_the_search(tmp_path: Path) -> None:
+    """What another process has proposed meanwhile counts as a run, and is not proposed again."""
+    scene = Scene(judge=lambda config: float(config.net_dim))
+    space = space_of_text(SMALL.replace("{min: 1, max: 64}", "[1, 2, 4, 8, 16, 32, 64, 128]"))
+    one, other = scene.search(space, tmp_path), scene.search(space, tmp_path)
+    taken = [job.identity for turn in range(4) for search in (one, other) for job in search.take(1)]
+    assert len(set(taken)) == len(taken) == 8
+    assert list(one.take(1)) == list(other.take(1)) == []
