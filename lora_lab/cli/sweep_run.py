@@ -102,7 +102,8 @@ def show_outlook(jobs: "Sequence[Job]", folder: Path, options: "SweepOptions") -
     from lora_lab.lint import Disk
     from lora_lab.sweep.outlook import outlook
 
-    known = outlook([job.config for job in jobs], [job.identity for job in jobs], folder, Disk(Path()))
+    rule = jobs[0].rule.text if jobs and jobs[0].rule is not None else ""
+    known = outlook([job.config for job in jobs], [job.identity for job in jobs], folder, Disk(Path()), rule)
     left = known.runs - known.done
     if not left:
         click.echo(f"  all {known.runs} runs are done before")

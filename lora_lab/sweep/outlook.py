@@ -13,7 +13,7 @@ from lora_lab.config import TrainConfig
 from lora_lab.lint import Disk
 from lora_lab.lint.forecast import Forecast, forecast
 from lora_lab.sweep.adopt import finished_elsewhere, neighbours
-from lora_lab.sweep.run_folder import CONFIG, finished_runs, read_record, run_folders
+from lora_lab.sweep.run_folder import CONFIG, cut_short, finished_runs, read_record, run_folders
 
 MOST_LOOKED_AT: Final = 1_000
 """Runs that are looked at one by one; the sums of more are their average times the number."""
@@ -50,9 +50,15 @@ class Outlook:
         return self.steps * self.seconds_per_step / max(min(slots, self.runs - self.done), 1)
 
 
-def outlook(configs: Sequence[TrainConfig], identities: Sequence[str], sweep_folder: Path, disk: Disk) -> Outlook:
-    """Return what the runs that are not done yet are going to take; their paths are absolute."""
+def outlook(
+    configs: Sequence[TrainConfig], identities: Sequence[str], sweep_folder: Path, disk: Disk, rule: str = ""
+) -> Outlook:
+    """Return what the runs that are not done yet are going to take; their paths are absolute.
+
+    What `rule` has cut short is done.
+    """
     known = {*finished_runs(sweep_folder), *finished_elsewhere(sweep_folder)}
+    known.update(cut_short(sweep_folder, rule) if rule else ())
     left = [at for at, identity in enumerate(identities) if identity not in known]
     every = max(-(-len(left) // MOST_LOOKED_AT), 1)
     looked_at = [configs[at] for at in left[::every]]

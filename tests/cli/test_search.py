@@ -191,3 +191,4 @@ def test_runs_of_a_grid_that_are_cut_short(project: Path, capsys: pytest.Capture
     assert run_sweep(project / "grid.yaml", QUIET) == 0
     out, _ = capsys.readouterr()
     assert "cut short at step 2 of 5 before" in out
+    assert "all 3 runs are done before" in out
