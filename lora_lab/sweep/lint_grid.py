@@ -9,8 +9,9 @@ from lora_lab.lint import Disk, Finding
 from lora_lab.lint.machine import Machine
 from lora_lab.sweep.grid import Grid
 from lora_lab.sweep.judge import FindingGroup, judge
-from lora_lab.sweep.plan import make_plan, read_base
+from lora_lab.sweep.plan import make_plan, read_base, space_of
 from lora_lab.sweep.read_grid import FOREIGN, KEYS, read_grid
+from lora_lab.sweep.sample import sample_plan
 
 SYNTAX = ("LL001", "syntax")
 """The rule that a mistake of the language is reported as."""
@@ -29,6 +30,9 @@ def is_grid(document: YamlDocument) -> bool:
 def lint_grid(document: YamlDocument, disk: Disk | None, machine: Machine | None) -> tuple[Finding, ...]:
     """Return what is wrong with a grid file; of its runs, equal findings once, with the runs that they hold for.
 
+    Of a space that is searched, points from all over it are judged; a part of it that cannot be trained is a warning,
+    as the search leaves such points out.
+
     Without `disk` a base config in another file is not read, and only the language is judged. Raises `Failure` where
     the base config cannot be read, or no run is left.
     """
@@ -36,9 +40,10 @@ def lint_grid(document: YamlDocument, disk: Disk | None, machine: Machine | None
     code, name = SYNTAX
     if read.grid is None:
         return tuple(Finding(code, name, "error", problem.message, (), problem.span, "") for problem in read.problems)
-    if read.grid.method == "bayes" or (disk is None and isinstance(read.grid.base, str)):
+    if disk is None and isinstance(read.grid.base, str):
         return ()
-    plan = make_plan(read.grid, read_base(read.grid))
+    base = read_base(read.grid)
+    plan = sample_plan(space_of(read.grid, base)) if read.grid.method == "bayes" else make_plan(read.grid, base)
     judged = judge(plan, read.grid.folder, disk, machine)
     names = [run.name for run in plan.runs]
     found = (_finding(group, names, document, read.grid) for group in judged.groups)
@@ -51,7 +56,11 @@ def _finding(group: FindingGroup, names: list[str], document: YamlDocument, grid
     if len(group.runs) < len(names):
         shown = "; ".join(names[run] for run in group.runs[:_MOST_NAMED])
         more = " …" if len(group.runs) > _MOST_NAMED else ""
-        message = f"{message}, in {len(group.runs)} of {len(names)} runs ({shown}{more})"
+        searched = grid.method == "bayes"
+        what = "points from all over the space" if searched else "runs"
+        message = f"{message}, in {len(group.runs)} of {len(names)} {what} ({shown}{more})"
+        if searched and finding.severity == "error":
+            finding = replace(finding, severity="warning")
     return replace(finding, message=message, span=_place(finding.keys, document, grid), fix=None)
 
 

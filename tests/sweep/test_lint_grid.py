@@ -44,6 +44,21 @@ def test_findings_stand_where_the_grid_speaks_of_the_key() -> None:
     assert [line for _, line, _ in found] == sorted(line for _, line, _ in found)
 
 
+def test_a_space_that_is_searched_is_judged_all_over() -> None:
+    """What holds in a part of the space is said with the points; an error there is a warning, everywhere an error."""
+    text = GRID.replace("base:", "method: bayes\nmax_runs: 9\nbase:", 1)
+    message = next(message for code, _, message in said(text) if code == "LL422")
+    assert "in 4 of 8 points from all over the space" in message
+    partly = text.replace("net_dim: [8, 16]", "unet_only: [true, false]\n  text_only: [true, false]")
+    wholly = text.replace("  keep_tokens: 2\n", "  keep_tokens: two\n")
+    of_part = lint_grid(parse_yaml(partly, Path("/grids/g.yaml")), None, None)
+    part = {finding.code: (finding.severity, finding.message) for finding in of_part}
+    assert part["LL305"][0] == "warning"
+    assert "in 4 of 16 points from all over the space (unet_only=true text_only=true" in part["LL305"][1]
+    assert "error" not in {severity for severity, _ in part.values()}
+    assert "error" in {finding.severity for finding in lint_grid(parse_yaml(wholly, Path("/g.yaml")), None, None)}
+
+
 def test_mistakes_of_the_language_are_findings() -> None:
     """Each mistake is said at its place, and then nothing of the runs."""
     assert said(GRID + "exclude: 3\n") == [
