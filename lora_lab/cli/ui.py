@@ -71,12 +71,14 @@ def _serve(target: "Target", sweep: str | None, port: int, *, browser: bool) -> 
 def show(address: str, sweep: str | None, *, browser: bool) -> None:
     """Print the addresses of a sweep's runs and open the first; raises `Failure` for a sweep that is not there."""
     from lora_lab.tracking.server import experiments
+    from lora_lab.tracking.target import without_secrets
     from lora_lab.tracking.view import runs_address
 
     found = choose(experiments(address), sweep)
-    table = runs_address(address, found.id, shared_view=found.has_view)
+    shown = without_secrets(address)
+    table = runs_address(shown, found.id, shared_view=found.has_view)
     click.echo(f"{found.name}\n  runs:   {table}")
-    click.echo(f"  curves: {runs_address(address, found.id, shared_view=found.has_view, chart=True)}")
+    click.echo(f"  curves: {runs_address(shown, found.id, shared_view=found.has_view, chart=True)}")
     if browser:
         webbrowser.open(table)
 

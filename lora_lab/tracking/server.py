@@ -1,5 +1,6 @@
 """MLflow's own server over a local database, and the few questions that its REST interface is asked."""
 
+import base64
 import contextlib
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_lab.failure import Failure
-from lora_lab.tracking.target import Target, alone, database_of
+from lora_lab.tracking.target import Target, alone, database_of, without_secrets
 from lora_lab.tracking.view import LAST_RUN_TAG, VIEW_TAG
 
 HOST = "127.0.0.1"
@@ -76,7 +78,6 @@ def start_server(target: Target, port: int) -> Server:
     home = database.parent if database is not None else Path.cwd()
     log = home / "mlflow-server.log"
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", target.uri]
     if target.artifact_root is not None:
         command += ["--default-artifact-root", target.artifact_root.as_uri()]
     with alone(target), log.open("wb") as output:
@@ -85,7 +86,8 @@ def start_server(target: Target, port: int) -> Server:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **LIGHT},
+            # the address of a database may hold a password, and a command line is everybody's to read
+            env={**os.environ, **LIGHT, "MLFLOW_BACKEND_STORE_URI": target.uri},
             start_new_session=os.name == "posix",  # so that all its processes can be ended together
         )
         server = Server(f"http://{HOST}:{port}", process)
@@ -115,18 +117,31 @@ def _wait(server: Server, log: Path) -> None:
 
 def experiments(address: str) -> list[Experiment]:
     """Return the server's experiments, the one with the newest run first; raises `Failure` where it does not answer."""
+    bare = without_secrets(address).rstrip("/")
     request = urllib.request.Request(
-        f"{address.rstrip('/')}/api/2.0/mlflow/experiments/search",
+        f"{bare}/api/2.0/mlflow/experiments/search",
         data=json.dumps({"max_results": 1000, "order_by": ["creation_time DESC"]}).encode(),
-        headers={"Content-Type": "application/json"},
+        headers={"Content-Type": "application/json", **authorization(address)},
     )
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             body = json.load(answer)
     except (OSError, ValueError) as error:
-        raise Failure(f"{address} does not answer as an MLflow server: {error}", "look at the address") from error
+        raise Failure(f"{bare} does not answer as an MLflow server: {error}", "look at the address") from error
     found = [_experiment(entry) for entry in body.get("experiments", [])]
     return sorted(found, key=lambda experiment: -experiment.last_ms)
+
+
+def authorization(address: str) -> dict[str, str]:
+    """Return the header that lets us in: user and password of the address, else what MLFLOW_TRACKING_* say."""
+    parts = urllib.parse.urlsplit(address)
+    user, password = urllib.parse.unquote(parts.username or ""), urllib.parse.unquote(parts.password or "")
+    if not user:
+        user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD"))
+    if user:
+        return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _experiment(entry: Mapping[str, Any]) -> Experiment:
