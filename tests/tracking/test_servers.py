@@ -186,6 +186,7 @@ def test_the_server_is_asked_with_the_user_of_the_address(monkeypatch: pytest.Mo
     assert authorization("http://h") == {"Authorization": "Basic YTpi"}
 
 
+DRIVER = next((name for name in ("psycopg", "psycopg2") if find_spec(name)), None)
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
@@ -203,12 +204,12 @@ def postgres(tmp_path: Path) -> Iterator[str]:
     start = ["-D", str(data), "-o", f"-p {port} -k {tmp_path} -h 127.0.0.1", "-l", str(tmp_path / "log"), "-w"]
     subprocess.run([*runner, str(programs / "initdb"), "-D", str(data), "-U", "me", "-A", "trust"], check=True)
     subprocess.run([*runner, str(programs / "pg_ctl"), *start, "start"], check=True)
-    yield f"postgresql://me:geheim@127.0.0.1:{port}/postgres"
+    yield f"postgresql+{DRIVER}://me:geheim@127.0.0.1:{port}/postgres"
     subprocess.run([*runner, str(programs / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"], check=True)
 
 
 @pytest.mark.postgres
-@pytest.mark.skipif(not POSTGRES or find_spec("psycopg2") is None, reason="no PostgreSQL here, or no psycopg2")
+@pytest.mark.skipif(not POSTGRES or DRIVER is None, reason="no PostgreSQL here, or no psycopg")
 def test_a_server_on_postgresql(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server whose runs lie in PostgreSQL gets everything too, and its password stays out of the process list."""
     monkeypatch.chdir(tmp_path)
