@@ -1,7 +1,7 @@
 """What follows from a config by arithmetic alone: steps, learning rates, strength."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from lora_lab.config.train_config import TrainConfig
 
@@ -69,12 +69,43 @@ NETWORK_ARGS = (
 """Our keys that sd-scripts takes as `network_args` of networks.lora, under the same names."""
 
 
+def network_module(config: TrainConfig) -> str:
+    """Return the module that sd-scripts would be given: its own for plain LoRA, LyCORIS' for the rest."""
+    return "networks.lora" if config.network_type == "lora" and not config.use_dora else "lycoris.kohya"
+
+
 def network_args(config: TrainConfig) -> dict[str, str]:
     """Return the network arguments that sd-scripts would be given, as texts."""
     values: dict[str, object] = {key: getattr(config, key) for key in NETWORK_ARGS}
     if config.conv_dim:
         values["conv_alpha"] = effective_conv_alpha(config)
+    if network_module(config) != "networks.lora":
+        values |= {"algo": config.network_type, "preset": "full" if config.conv_dim else "attn-mlp"}
+        values |= {"dora_wd": True} if config.use_dora else {}
+        if config.network_type == "lokr":
+            values |= {"factor": config.lokr_factor, "decompose_both": config.decompose_both or None}
     return {key: str(value) for key, value in values.items() if value is not None}
+
+
+def factorization(width: int, factor: int) -> tuple[int, int]:
+    """Return two numbers whose product is `width`, the smaller first: at most `factor`, or as near as can be for -1.
+
+    As LyCORIS' function of that name: a factor that divides the width is taken as it is.
+    """
+    if factor > 0 and width % factor == 0:
+        return min(factor, width // factor), max(factor, width // factor)
+    most = width if factor < 0 else factor
+    low = max((one for one in range(1, int(width**0.5) + 1) if width % one == 0 and one <= most), default=1)
+    return low, width // low
+
+
+_WIDEST: Final = 10_240
+"""Outputs of the widest layer of SD 1, SD 2 and SDXL that is adapted: a feed-forward layer with a gate."""
+
+
+def is_whole(rank: int, factor: int) -> bool:
+    """Return whether LoKr's matrices are all whole at that rank: then there is no rank to divide alpha by."""
+    return rank >= factorization(_WIDEST, factor)[1] / 2
 
 
 def loraplus_ratio(config: TrainConfig, part: Part) -> float | None:
@@ -98,5 +129,7 @@ def effective_alpha(config: TrainConfig) -> float:
 
 
 def scale(config: TrainConfig) -> float:
-    """Return alpha / rank, the factor on the LoRA's correction."""
+    """Return alpha / rank, the factor on the correction; 1 for a LoKr of whole matrices, whatever alpha is."""
+    if config.network_type == "lokr" and is_whole(config.net_dim, config.lokr_factor):
+        return 1.0
     return effective_alpha(config) / config.net_dim

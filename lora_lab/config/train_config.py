@@ -13,6 +13,7 @@ from lora_lab.config.files import Files
 from lora_lab.config.machine import Machine
 from lora_lab.config.masks import Masks
 from lora_lab.config.network import Network
+from lora_lab.config.network_kinds import NetworkKinds
 from lora_lab.config.noise_loss import NoiseLoss
 from lora_lab.config.optimizer import Optimizer
 from lora_lab.config.pictures import Pictures
@@ -23,6 +24,7 @@ TOPICS: tuple[type[Topic], ...] = (
     Captions,
     CaptionParts,
     Network,
+    NetworkKinds,
     Optimizer,
     Duration,
     Pictures,
@@ -34,7 +36,18 @@ TOPICS: tuple[type[Topic], ...] = (
 
 
 class TrainConfig(
-    Sampling, Machine, NoiseLoss, Masks, Pictures, Duration, Optimizer, Network, CaptionParts, Captions, Files
+    Sampling,
+    Machine,
+    NoiseLoss,
+    Masks,
+    Pictures,
+    Duration,
+    Optimizer,
+    NetworkKinds,
+    Network,
+    CaptionParts,
+    Captions,
+    Files,
 ):
     """All settings of one training run; the JSON key is the attribute's name, and an explicit null is the default.
 

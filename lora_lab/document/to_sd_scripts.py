@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from lora_lab.config import NETWORK_ARGS, PARAMETERS, arguments, check, network_args, sides
+from lora_lab.config import NETWORK_ARGS, PARAMETERS, arguments, check, network_args, network_module, sides
 from lora_lab.document.compose import to_toml
 from lora_lab.document.dialects.names import theirs
 from lora_lab.document.dialects.sd_scripts import ASSUMED
@@ -11,6 +11,9 @@ from lora_lab.document.dialects.sd_scripts import ASSUMED
 _SCHEDULES: Final = frozenset(["linear", "cosine", "cosine_with_restarts", "polynomial", "constant"])
 _ALWAYS: Final = frozenset([*ASSUMED, "train_resolution", "test_seed", "num_epochs"]) - {"max_steps"}
 """What is written even where it is our default, because sd-scripts takes something else (or nothing at all)."""
+
+_IN_ARGS: Final = ("network_type", "use_dora", "lokr_factor", "decompose_both")
+"""Our keys that `network_module` and `network_args` say."""
 
 
 class Written(NamedTuple):
@@ -27,8 +30,8 @@ def to_sd_scripts(values: Mapping[str, object]) -> Written:
     names = theirs("sd-scripts")
     left_out = {problem.key: problem.message for problem in checked.problems if problem.key in checked.given}
     given = {key for key in checked.given if values.get(key) is not None} - left_out.keys()
-    found: dict[str, object] = {"network_module": "networks.lora"}
-    for key in (key for key in PARAMETERS if key not in NETWORK_ARGS):
+    found: dict[str, object] = {"network_module": network_module(config)}
+    for key in (key for key in PARAMETERS if key not in (*NETWORK_ARGS, *_IN_ARGS)):
         if key not in given | _ALWAYS or key in left_out:
             continue
         reason = _reason(key, getattr(config, key), names)

@@ -122,7 +122,7 @@ def _demand_known(path: Path, document: Document, origin: Origin) -> None:
     network = next((one for one in origin.dropped if one.asks and one.key in ("network_module", "LoRA_type")), None)
     if network is not None:
         raise Failure(
-            f"{path}:{network.span.line}: {network.key} is {network.value}, and lora_lab trains plain LoRA only",
+            f"{path}:{network.span.line}: {network.key} is {network.value}, and lora_lab trains LoRA, LoHa and LoKr",
             f"to train a plain LoRA with its other settings: `lora-lab convert {_quoted(path)} -o config.json`",
         )
     unknown = sorted(origin.unknown - document.entries.keys())

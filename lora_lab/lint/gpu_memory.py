@@ -41,6 +41,9 @@ VAE: Final = 83.7
 
 CONTEXT: Final = int(0.6 * GIB)
 
+NARROWEST_FACTOR: Final = 16
+"""What LoKr with factor -1 splits the narrowest layer by, 320 = 16 · 20."""
+
 MOMENTS: Final = (
     ("8bit", 2),
     ("Lion", 4),
@@ -66,13 +69,19 @@ class Estimate(NamedTuple):
 
 
 def adapter_parameters(config: TrainConfig, family: Family) -> int:
-    """Return how many numbers the LoRA has."""
+    """Return how many numbers the adapter has; of a LoKr the most that it can have."""
     per_part = {"text_encoder": family.text_rank, "unet": family.unet_rank}
     parts = trained_parts(config)
     wide = 0
     if config.conv_dim and "unet" in parts:
         wide = family.convolutions[0] * config.conv_dim + family.convolutions[1] * config.net_dim
-    return sum(per_part[part] for part in parts) * config.net_dim + wide
+    lora = sum(per_part[part] for part in parts) * config.net_dim + wide
+    if config.network_type == "loha":
+        return 2 * lora
+    if config.network_type == "lokr":
+        factor = config.lokr_factor if config.lokr_factor > 0 else NARROWEST_FACTOR
+        return min(lora // factor, int(family.base * 1e6) // factor**2)
+    return lora
 
 
 def moments(config: TrainConfig) -> int:

@@ -179,6 +179,7 @@ RULES: tuple[Rule, ...] = (
     network_kinds.network_setting_without_effect,
     network_kinds.loraplus_with_adaptive_optimizer,
     network_kinds.dim_from_nowhere,
+    network_kinds.dora_cost,
     sd_network.default_rank,
     sd_network.default_alpha,
     sd_network.dims_from_nowhere,

@@ -16,20 +16,21 @@ import torch
 from torch import Tensor
 
 from lora_lab.failure import Failure
-from lora_lab.train.pack import LayerSize, LoraWeights
+from lora_lab.train.adapters import KINDS, AdapterWeights, LayerSize, kind_of_file
+from lora_lab.train.adapters.base import DORA_SCALE
 from lora_lab.whole_files import write_whole
 
 ALPHA_ROUNDING = 2**-8  # what a file in bf16 keeps of alpha
 SAVE_DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def state_dict(layers: Iterable[tuple[str, LoraWeights]], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Every layer's `lora_down.weight`, `lora_up.weight` and 0-d `alpha`, on the CPU in `dtype`."""
+def state_dict(layers: Iterable[tuple[str, AdapterWeights]], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Every layer's tensors, under LyCORIS' and kohya's names, and its 0-d `alpha`, on the CPU in `dtype`."""
     state: dict[str, Tensor] = {}
     for name, weights in layers:
-        state[f"{name}.alpha"] = torch.tensor(weights.alpha, dtype=dtype)
-        state[f"{name}.lora_down.weight"] = weights.down.detach().to("cpu", dtype).contiguous()
-        state[f"{name}.lora_up.weight"] = weights.up.detach().to("cpu", dtype).contiguous()
+        state[f"{name}.alpha"] = torch.tensor(weights.alpha_in_file, dtype=dtype)
+        for part, tensor in weights.in_file().items():
+            state[f"{name}.{part}"] = tensor.detach().to("cpu", dtype).contiguous()
     return state
 
 
@@ -92,47 +93,72 @@ def read_lora(path: Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both raise anything for a file that is not theirs
         raise Failure(f"{path} is not a LoRA file that can be read", "give a file that a trainer wrote") from error
-    if not isinstance(state, Mapping) or not any(str(key).endswith(".lora_down.weight") for key in state):
-        raise Failure(f"{path} holds no lora_down tensors", "give a LoRA in kohya's format")
+    if not isinstance(state, Mapping) or kind_of_file(state) is None:
+        raise Failure(f"{path} holds no tensors of a LoRA, LoHa or LoKr", "give a file in kohya's or LyCORIS' format")
     return dict(state)
+
+
+def by_layer(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The tensors of a file by layer, and in it by the rest of their names."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in state.items():
+        name, _, part = str(key).partition(".")
+        found.setdefault(name, {})[part] = tensor
+    return found
 
 
 def sizes_of(state: Mapping[str, Tensor]) -> dict[str, LayerSize]:
     """Rank and alpha of each layer in a LoRA file; a missing alpha is the rank, as in sd-scripts."""
-    ranks = {key.partition(".")[0]: len(t) for key, t in state.items() if key.endswith(".lora_down.weight")}
+    kind = kind_of_file(state)
+    if kind is None:
+        return {}
+    layers = by_layer(state)
+    ranks = {name: KINDS[kind].rank_in(tensors) for name, tensors in layers.items()}
     return {
-        name: LayerSize(rank, float(state.get(f"{name}.alpha", torch.tensor(float(rank)))))
+        name: LayerSize(rank, float(layers[name].get("alpha", torch.tensor(float(rank)))))
         for name, rank in ranks.items()
+        if rank is not None
     }
 
 
 @torch.no_grad()
-def load_into(layers: Iterable[tuple[str, LoraWeights]], state: Mapping[str, Tensor], path: Path) -> None:
+def load_into(layers: Iterable[tuple[str, AdapterWeights]], state: Mapping[str, Tensor], path: Path) -> None:
     """Copy a LoRA's tensors into an adapter.
 
-    Raises Failure when its layers are not the adapter's, or its rank or alpha is not the config's: a rank cannot
+    Raises Failure when its layers are not the adapter's, or its kind, rank or alpha is not the config's: a rank cannot
     change, and another alpha would change the LoRA's strength unnoticed.
     """
-    layers = list(layers)
-    unused = {str(key).partition(".")[0] for key in state} - {name for name, _ in layers}
+    layers, found = list(layers), by_layer(state)
+    unused = found.keys() - {name for name, _ in layers}
     if unused:
         raise Failure(f"{path} also has {min(unused)}", "train the same parts as it (unet_only, text_only)")
     for name, weights in layers:
-        try:
-            down, up = state[f"{name}.lora_down.weight"], state[f"{name}.lora_up.weight"]
-        except KeyError as error:
-            raise Failure(
-                f"{path} has no tensors for {name}", "train the same parts as it (unet_only, text_only)"
-            ) from error
-        rank = down.shape[0]
-        alpha = float(state.get(f"{name}.alpha", torch.tensor(float(rank))))
-        wide = down.ndim == 4 and down.shape[2:] != (1, 1)
-        rank_key, alpha_key = ("conv_dim", "conv_alpha") if wide else ("net_dim", "alpha")
-        if rank != weights.rank:
-            raise Failure(f"{path} has rank {rank}, the config {rank_key} {weights.rank}", f"set {rank_key} to {rank}")
-        if abs(alpha - weights.alpha) > ALPHA_ROUNDING * abs(alpha):
-            raise Failure(f"{path} has alpha {alpha:g}, the config {weights.alpha:g}", f"set {alpha_key} to {alpha:g}")
-        if down.numel() != weights.down.numel() or up.numel() != weights.up.numel():
-            raise Failure(f"{path} has another width at {name}", "it belongs to another model family")
-        weights.down.copy_(down.reshape(weights.down.shape))
-        weights.up.copy_(up.reshape(weights.up.shape))
+        if name not in found:
+            raise Failure(f"{path} has no tensors for {name}", "train the same parts as it (unet_only, text_only)")
+        _refuse_another(name, weights, found[name], path)
+        for part, tensor in weights.in_file().items():
+            tensor.copy_(found[name][part].reshape(tensor.shape))
+
+
+def _refuse_another(name: str, weights: AdapterWeights, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise Failure where a layer's tensors in a file are not what an adapter has there."""
+    kind, wanted = kind_of_file({f"{name}.{part}": tensor for part, tensor in tensors.items()}), weights.in_file()
+    if kind is None:
+        raise Failure(f"{path} has no tensors for {name}", "train the same parts as it (unet_only, text_only)")
+    if kind != weights.KIND:
+        raise Failure(f"{path} is a {kind}, the config's network_type is {weights.KIND}", f"set network_type to {kind}")
+    if (DORA_SCALE in tensors) != (DORA_SCALE in wanted):
+        said = "has a DoRA's magnitudes" if DORA_SCALE in tensors else "has no DoRA's magnitudes"
+        raise Failure(f"{path} {said}", f"set use_dora to {str(DORA_SCALE in tensors).lower()}")
+    wide = len(weights.shape) == 4 and weights.shape[2:] != (1, 1)
+    rank_key, alpha_key = ("conv_dim", "conv_alpha") if wide else ("net_dim", "alpha")
+    rank = KINDS[kind].rank_in(tensors)
+    if rank != weights.rank and (kind != "lokr" or tensors.keys() - {"alpha"} != wanted.keys()):
+        raise Failure(f"{path} has rank {rank}, the config {rank_key} {weights.rank}", f"set {rank_key} to {rank}")
+    alpha = float(tensors.get("alpha", torch.tensor(float(rank or 1))))
+    if weights.alpha_in_file == weights.alpha and abs(alpha - weights.alpha) > ALPHA_ROUNDING * abs(alpha):
+        raise Failure(f"{path} has alpha {alpha:g}, the config {weights.alpha:g}", f"set {alpha_key} to {alpha:g}")
+    for part, tensor in wanted.items():
+        if part not in tensors or tensors[part].numel() != tensor.numel():
+            remedy = "give the lokr_factor that it was trained with" if kind == "lokr" else "it is of another family"
+            raise Failure(f"{path} has another width at {name}", remedy)

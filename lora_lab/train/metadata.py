@@ -18,6 +18,7 @@ from lora_lab.config import (
     effective_alpha,
     learning_rate_of,
     network_args,
+    network_module,
     sides,
 )
 from lora_lab.train.families.base import Base, Family
@@ -114,7 +115,7 @@ def _model(config: TrainConfig, family: Family, base: Base) -> dict[str, object]
         "ss_base_model_version": family.base_model_version(config.v_parameterization),
         "ss_clip_skip": config.clip_skip,
         "ss_max_token_length": config.max_clip_token_length,
-        "ss_network_module": "networks.lora",
+        "ss_network_module": network_module(config),
         "ss_network_dim": config.net_dim,
         "ss_network_alpha": effective_alpha(config),
         "ss_network_dropout": config.network_dropout,

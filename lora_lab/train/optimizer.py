@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from lora_lab.config import TrainConfig, arguments, learning_rate_of, loraplus_ratio
 from lora_lab.config.steps import Part
 from lora_lab.failure import Failure
-from lora_lab.train.pack import LoraWeights
+from lora_lab.train.pack import AdapterWeights
 
 ParamGroup = dict[str, Any]
 
@@ -124,11 +124,11 @@ def _imported(module: str) -> ModuleType:
             sys.modules["kernels"] = known
 
 
-def param_groups(layers: list[tuple[str, LoraWeights]], config: TrainConfig) -> list[ParamGroup]:
+def param_groups(layers: list[tuple[str, AdapterWeights]], config: TrainConfig) -> list[ParamGroup]:
     """The text encoder's group first, then the U-Net's, each with its own learning rate; empty ones are left out.
 
-    With LoRA+ (Hayou et al. 2024, arXiv:2402.12354) the `up` matrices of a part have a group of their own after it, its
-    rate the part's times the ratio.
+    With LoRA+ (Hayou et al. 2024, arXiv:2402.12354) the second matrices of a part (of a LoRA, `up`) have a group of
+    their own after it, its rate the part's times the ratio.
     """
     groups: list[ParamGroup] = []
     for part, prefix in PARTS.items():
@@ -137,10 +137,12 @@ def param_groups(layers: list[tuple[str, LoraWeights]], config: TrainConfig) -> 
             continue
         rate, ratio = learning_rate_of(config, part), loraplus_ratio(config, part)
         if ratio is None:
-            groups.append({"params": [p for w in own for p in (w.down, w.up)], "lr": rate, "label": part})
+            groups.append({"params": [p for w in own for p in w.trained()], "lr": rate, "label": part})
         else:
-            groups.append({"params": [w.down for w in own], "lr": rate, "label": part})
-            groups.append({"params": [w.up for w in own], "lr": rate * ratio, "label": f"{part}_plus"})
+            slower = [p for w in own for p in w.trained(faster=False)]
+            faster = [p for w in own for p in w.trained(faster=True)]
+            groups.append({"params": slower, "lr": rate, "label": part})
+            groups.append({"params": faster, "lr": rate * ratio, "label": f"{part}_plus"})
     return groups
 
 

@@ -1,106 +1,22 @@
-"""A pack: K LoRAs on one frozen base, each with its own part of every batch.
+"""A pack: K adapters on one frozen base, each with its own part of every batch.
 
-The batch that reaches an adapted layer is the K active adapters' batches, concatenated. The layer applies each
-adapter's own down and up to its own part, `y = W x + up(down(x)) · alpha / rank` (Hu et al. 2021), as batched matrix
-products over ranks padded with zeros. Nothing an adapter computes depends on who else is in the pack.
+The batch that reaches an adapted layer is the K active adapters' batches, concatenated. The layer adds each adapter's
+own ΔW x to its own part; adapters of one kind are computed at once, as batched matrix products. Nothing an adapter
+computes depends on who else is in the pack.
 """
 
-import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from lora_lab.train.draws import Stream, python_draws, seed_of
+from lora_lab.train.adapters import AdapterOptions, AdapterWeights, LayerSize, adapter_for
+from lora_lab.train.adapters.base import Site, over_outputs, row_lengths
+from lora_lab.train.draws import python_draws
 
-
-class LayerSize(NamedTuple):
-    """Rank and alpha of a LoRA at one layer."""
-
-    rank: int
-    alpha: float
-
-
-_OF_CONVOLUTIONS = re.compile(
-    r"_(?:resnets|downsamplers|upsamplers)_\d+_|_(?:in_layers_2|out_layers_3|emb_layers_1|skip_connection|\d_op|\d_conv)$"
-)
-"""In diffusers' names of the layers, and in Stability AI's."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdapterOptions:
-    """What one adapter of a pack is made of.
-
-    `conv` is the size at convolutions larger than 1 × 1; with it all layers of ResNet, down- and upsampling blocks are
-    adapted. `sizes` gives each layer's own size instead; layers that it lacks get no LoRA.
-    """
-
-    rank: int
-    alpha: float
-    dropout: float  # probability, on the output of `down`
-    unet: bool
-    text_encoder: bool
-    seed: int
-    rank_dropout: float = 0.0  # probability, of each rank for a whole picture
-    module_dropout: float = 0.0  # probability, of the layer's whole update for a step
-    conv: LayerSize | None = None
-    sizes: Mapping[str, LayerSize] | None = None
-
-    @property
-    def scale(self) -> float:
-        """The factor alpha / rank of the update, at layers that are no convolution."""
-        return self.alpha / self.rank
-
-    def size_at(self, name: str, layer: nn.Linear | nn.Conv2d) -> LayerSize | None:
-        """The size at a layer, by its name in the LoRA file; None where it gets no LoRA."""
-        if not (self.unet if name.startswith("lora_unet") else self.text_encoder):
-            return None
-        if self.sizes is not None:
-            return self.sizes.get(name)
-        if _OF_CONVOLUTIONS.search(name) and self.conv is None:
-            return None
-        return self.conv if _is_wide(layer) else LayerSize(self.rank, self.alpha)
-
-
-def _is_wide(layer: nn.Module) -> bool:
-    """Whether a layer is a convolution that sees more than one place."""
-    return isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)
-
-
-class LoraWeights(nn.Module):
-    """Down (rank, in) and up (out, rank) of one adapter at one layer, float32; 4-D for a convolution.
-
-    Down has the convolution's kernel then, up 1 × 1. Down starts Kaiming-uniform with a = √5, up at zero, as in
-    sd-scripts' `LoRAModule`; the draw depends on the adapter's seed and the layer's name only.
-    """
-
-    def __init__(
-        self, layer: nn.Linear | nn.Conv2d, name: str, options: AdapterOptions, size: LayerSize | None = None
-    ) -> None:
-        super().__init__()
-        self.rank, self.alpha = size or LayerSize(options.rank, options.alpha)
-        height, width = layer.weight.shape[:2]
-        kernel = layer.weight.shape[2:]
-        draws = torch.Generator().manual_seed(seed_of(options.seed, "init", name))
-        bound = 1 / math.sqrt(width * math.prod(kernel))  # kaiming_uniform(a=√5) over the fan-in
-        down = torch.empty(self.rank, width, *kernel).uniform_(-bound, bound, generator=draws)
-        device = layer.weight.device
-        self.down = nn.Parameter(down.to(device))
-        self.up = nn.Parameter(torch.zeros(height, self.rank, *(1 for _ in kernel), device=device))
-        self.options = options
-
-    @property
-    def scale(self) -> float:
-        """The factor alpha / rank of the update."""
-        return self.alpha / self.rank
-
-    def matrices(self) -> tuple[Tensor, Tensor]:
-        """Down and up as matrices (rank, in · kernel) and (out, rank)."""
-        return self.down.flatten(1), self.up.flatten(1)
+__all__ = ["AdapterOptions", "AdapterWeights", "LayerSize", "Pack", "PackState", "PackedLayer"]
 
 
 @dataclass
@@ -136,84 +52,71 @@ class PackedLayer(nn.Module):
         present = [place for place, key in enumerate(active) if str(key) in self.adapters]
         if not present:
             return y
-        parts = x.unflatten(0, (len(active), -1))
-        members = [self._weights(active[place]) for place in present]
-        if len(present) < len(active):
-            update = self._update(parts[present], members, y.dtype)
-            return y.unflatten(0, (len(active), -1)).index_add(0, self._places(present), update).flatten(0, 1)
-        return y + self._update(parts, members, y.dtype).flatten(0, 1)
+        members = {place: self._weights(active[place]) for place in present}
+        x, own = (whole.unflatten(0, (len(active), -1)) for whole in (x, y))
+        together = _together(members)
+        if len(together) == 1 and len(present) == len(active):
+            return y + self._updates(x, own, list(members.values())).flatten(0, 1)
+        found = own
+        for places in together:
+            update = self._updates(x[places], own[places], [members[place] for place in places])
+            found = found.index_add(0, self._places(places), update)
+        return found.flatten(0, 1)
 
-    def _weights(self, key: int) -> LoraWeights:
+    def _weights(self, key: int) -> AdapterWeights:
         weights = self.adapters[str(key)]
-        assert isinstance(weights, LoraWeights)
+        assert isinstance(weights, AdapterWeights)
         return weights
 
     def _places(self, present: list[int]) -> Tensor:
         return torch.tensor(present, device=self.base.weight.device)
 
-    def _update(self, x: Tensor, members: Sequence[LoraWeights], dtype: torch.dtype) -> Tensor:
-        """The scaled updates of the members for their parts `x`, (K, n, …), as (K, n, …) of `dtype`."""
-        hidden, places = self._hidden(x, members)  # (K, n · places, rank)
-        hidden = self._dropped(hidden, members, x.shape[1])
-        up = _stacked([m.matrices()[1].mT for m in members]).mT  # (K, out, rank)
-        scale = torch.tensor([m.scale for m in members], device=x.device).view(-1, 1, 1)
-        update = ((hidden @ up.mT) * scale).unflatten(1, (x.shape[1], *places))
-        if isinstance(self.base, nn.Conv2d):
-            update = update.movedim(-1, 2)
-        return update.to(dtype)
+    def _updates(self, x: Tensor, y: Tensor, members: Sequence[AdapterWeights]) -> Tensor:
+        """What members that can be computed at once add to their parts of the output, (K, n, …) like `y`.
 
-    def _hidden(self, x: Tensor, members: Sequence[LoraWeights]) -> tuple[Tensor, torch.Size]:
-        """What `down` makes of the parts, (K, n · places, rank), and how the places of a picture are arranged."""
-        if isinstance(self.base, nn.Conv2d) and _is_wide(self.base):
-            down = _stacked([m.down for m in members]).flatten(0, 1)
-            base, together = self.base, x.transpose(0, 1).flatten(1, 2)  # (n, K · in, h, w): a group for each member
-            wide = nn.functional.conv2d(
-                together, down, None, base.stride, base.padding, base.dilation, groups=len(members)
-            )
-            tokens = wide.unflatten(1, (len(members), -1)).permute(1, 0, 3, 4, 2)  # (K, n, h, w, rank)
-            return tokens.flatten(1, 3), tokens.shape[2:4]
-        tokens = x.movedim(2, -1) if isinstance(self.base, nn.Conv2d) else x  # (K, n, …, in): channels last
-        down = _stacked([m.matrices()[0] for m in members])
-        return tokens.reshape(len(members), -1, tokens.shape[-1]) @ down.mT, tokens.shape[2:-1]
-
-    def _dropped(self, hidden: Tensor, members: Sequence[LoraWeights], count: int) -> Tensor:
-        """Dropouts after `down`, whose masks depend on (seed, step, layer) only, so that recomputing gives them again.
-
-        `count` is the number of pictures of each member.
+        `x` and `y` are their parts of the layer's input and output.
         """
-        wanted = [m.options.dropout or m.options.rank_dropout or m.options.module_dropout for m in members]
-        if not self.state.training or not any(wanted):
-            return hidden
-        return hidden * torch.stack([self._mask(hidden[place], m, count) for place, m in enumerate(members)])
+        state = self.state
+        site = Site(self.base, self.name, state.step, state.training)
+        update = members[0].updates(site, x, members)
+        if members[0].magnitude is not None:
+            update = self._redirected(update, y, members)
+        if state.training and any(m.options.module_dropout for m in members):
+            there = torch.tensor([self._is_there(m) for m in members], dtype=update.dtype, device=update.device)
+            update = update * there.view(-1, *(1 for _ in update.shape[1:]))
+        return update.to(y.dtype)
 
-    def _mask(self, like: Tensor, weights: LoraWeights, count: int) -> Tensor:
-        """What each of `like`, (count · places, rank), is multiplied by."""
-        options, at = weights.options, (self.state.step, self.name)
-        if options.module_dropout:
-            draws = python_draws(options.seed, "module_dropout", *at)
-            if draws.random() < options.module_dropout:
-                return torch.zeros_like(like)
-        mask = torch.ones(like.shape)
-        if options.dropout:
-            mask[:, : weights.rank] *= _kept(options.dropout, (len(like), weights.rank), options.seed, "dropout", *at)
-        if options.rank_dropout:
-            ranks = _kept(options.rank_dropout, (count, weights.rank), options.seed, "rank_dropout", *at)
-            mask[:, : weights.rank] *= ranks.repeat_interleave(len(like) // count, 0)
-        return mask.to(like)
+    def _redirected(self, update: Tensor, y: Tensor, members: Sequence[AdapterWeights]) -> Tensor:
+        """DoRA: the rows of W + ΔW get the learned length, m · (W + ΔW) / ‖W + ΔW‖; returns what that adds to `y`.
+
+        The length that they have by themselves counts as a constant, as in the paper (4.3) and in peft.
+        """
+        with torch.no_grad(), torch.autocast(y.device.type, enabled=False):
+            weight = self.base.weight.float()
+            lengths = torch.stack([row_lengths(weight + m.delta()).flatten() for m in members])
+        wanted = torch.stack([m.magnitude.flatten() for m in members if m.magnitude is not None])
+        ratio = over_outputs(self.base, (wanted / lengths.clamp_min(SHORTEST))[:, None], y.ndim)
+        bias = self.base.bias
+        own = y if bias is None else y - over_outputs(self.base, bias[None, None], y.ndim)
+        return (ratio - 1) * own + ratio * update
+
+    def _is_there(self, weights: AdapterWeights) -> bool:
+        """Whether module dropout leaves an adapter in at this layer and step."""
+        options = weights.options
+        draws = python_draws(options.seed, "module_dropout", self.state.step, self.name)
+        return draws.random() >= options.module_dropout
 
 
-def _stacked(tensors: Sequence[Tensor]) -> Tensor:
-    """Stack tensors whose first dimension, the rank, may differ: the missing ranks are zeros."""
-    if len(tensors) == 1:
-        return tensors[0][None]
-    rank = max(len(tensor) for tensor in tensors)
-    return torch.stack([nn.functional.pad(t, (*(0, 0) * (t.ndim - 1), 0, rank - len(t))) for t in tensors])
+SHORTEST = torch.finfo(torch.float32).eps
+"""Of rows, so that one of zeros can be divided by its length."""
 
 
-def _kept(rate: float, shape: tuple[int, int], seed: int, stream: Stream, *keys: int | str) -> Tensor:
-    """Zeros at a rate, elsewhere what keeps the mean at 1."""
-    draws = torch.Generator().manual_seed(seed_of(seed, stream, *keys))
-    return torch.bernoulli(torch.full(shape, 1 - rate), generator=draws) / (1 - rate)
+def _together(members: Mapping[int, AdapterWeights]) -> list[list[int]]:
+    """The members' places, those that can be computed at once side by side."""
+    groups: dict[Hashable, list[int]] = {}
+    for place, weights in members.items():
+        groups.setdefault(weights.batch_key(), []).append(place)
+    return list(groups.values())
 
 
 class Pack:
@@ -236,9 +139,9 @@ class Pack:
         for name, layer in self._layers.items():
             size = options.size_at(name, layer.base)
             if size is not None:
-                layer.adapters[str(key)] = LoraWeights(layer.base, name, options, size)
+                layer.adapters[str(key)] = adapter_for(layer.base, name, options, size)
 
-    def weights(self, key: int) -> Iterator[tuple[str, LoraWeights]]:
+    def weights(self, key: int) -> Iterator[tuple[str, AdapterWeights]]:
         """Each layer name with the adapter's weights there, text encoder first."""
         for name, layer in self._layers.items():
             if str(key) in layer.adapters:

@@ -199,6 +199,10 @@ def adapter_options(config: TrainConfig, start: Mapping[str, torch.Tensor] | Non
         module_dropout=config.module_dropout or 0.0,
         conv=LayerSize(config.conv_dim, effective_conv_alpha(config)) if config.conv_dim else None,
         sizes=lora_file.sizes_of(start) if config.dim_from_weights and start is not None else None,
+        kind=config.network_type,
+        dora=config.use_dora,
+        factor=config.lokr_factor,
+        decompose_both=config.decompose_both,
     )
 
 

@@ -29,7 +29,7 @@ def save_state(path: Path, member: Member, step: int, epoch: int, notes: Mapping
     """
     state = {
         "made_by": _made_by(member),
-        "weights": {name: {"down": w.down.detach().cpu(), "up": w.up.detach().cpu()} for name, w in member.layers},
+        "weights": {name: {k: t.detach().cpu() for k, t in w.named_parameters()} for name, w in member.layers},
         "optimizer": member.optimizer.state_dict(),
         "schedule": member.schedule.state_dict(),
         "scaler": member.scaler.state_dict(),
@@ -45,10 +45,18 @@ def save_state(path: Path, member: Member, step: int, epoch: int, notes: Mapping
             (folder / name).write_text(text, encoding="utf-8")
 
 
+FORMERLY: dict[str, object] = {"network_type": "lora", "use_dora": False, "decompose_both": False}
+"""What was in states that say nothing of it."""
+
+
 def _made_by(member: Member) -> dict[str, object]:
     """What must be the same where a state goes on: with anything else it would load, and train something else."""
     config = member.config
     return {
+        "network_type": config.network_type,
+        "use_dora": config.use_dora,
+        "lokr_factor": config.lokr_factor if config.network_type == "lokr" else None,
+        "decompose_both": config.network_type == "lokr" and config.decompose_both,
         "net_dim": config.net_dim,
         "alpha": effective_alpha(config),
         "conv_alpha": effective_conv_alpha(config) if config.conv_dim else None,
@@ -70,16 +78,17 @@ def load_state(path: Path, member: Member) -> int:
     if weights.keys() != own.keys():
         raise Failure(f"state {path} adapts other layers than this config", "continue with the parts it was saved with")
     for key, value in _made_by(member).items():
-        before = state["made_by"].get(key)
+        before = state["made_by"].get(key, FORMERLY.get(key))
         if before != value:
             raise Failure(
                 f"state {path} was made with {key} {before}, the config has {value}", f"set {key} to {before}"
             )
     for name, saved in weights.items():
-        if saved["down"].shape != own[name].down.shape:
+        tensors = dict(own[name].named_parameters())
+        if {key: tensor.shape for key, tensor in saved.items()} != {key: p.shape for key, p in tensors.items()}:
             raise Failure(f"state {path} belongs to another base model", "continue with the base it was trained on")
-        own[name].down.copy_(saved["down"])
-        own[name].up.copy_(saved["up"])
+        for key, tensor in tensors.items():
+            tensor.copy_(saved[key])
     try:
         member.optimizer.load_state_dict(state["optimizer"])
         member.schedule.load_state_dict(state["schedule"])

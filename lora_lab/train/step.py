@@ -18,7 +18,7 @@ from lora_lab.train.data.latent_cache import refuse_not_finite
 from lora_lab.train.draws import normal
 from lora_lab.train.families.base import Base, Encoded, Family
 from lora_lab.train.optimizer import ParamGroup, clip_gradients
-from lora_lab.train.pack import LoraWeights, Pack
+from lora_lab.train.pack import AdapterWeights, Pack
 from lora_lab.train.schedule import Schedule
 
 
@@ -54,7 +54,7 @@ class Member:
     config: TrainConfig
     plan: StepPlan
     folder: Path
-    layers: list[tuple[str, LoraWeights]]
+    layers: list[tuple[str, AdapterWeights]]
     groups: list[ParamGroup]
     optimizer: Optimizer
     scaler: torch.amp.GradScaler
@@ -109,13 +109,16 @@ def _move(member: Member) -> Tensor:
 
 
 @torch.no_grad()
-def limit_norms(layers: Sequence[tuple[str, LoraWeights]], limit: float) -> None:
-    """Scale each layer's update down to a Frobenius norm of `limit` (sd-scripts' apply_max_norm_regularization)."""
+def limit_norms(layers: Sequence[tuple[str, AdapterWeights]], limit: float) -> None:
+    """Scale each layer's ΔW down to a Frobenius norm of `limit` (sd-scripts' apply_max_norm_regularization).
+
+    The matrices that it is made of share the scaling; DoRA's magnitude is no part of it.
+    """
     for _, weights in layers:
-        down, up = weights.matrices()
-        factor = loss.scaled_to_norm((up @ down).norm() * weights.scale, limit).sqrt()
-        weights.down.mul_(factor)
-        weights.up.mul_(factor)
+        factors = weights.factors().values()
+        factor = loss.scaled_to_norm(weights.delta().norm(), limit) ** (1 / len(factors))
+        for tensor in factors:
+            tensor.mul_(factor)
 
 
 def pack_losses(session: Session, members: Sequence[Member], batch: PackBatch) -> Tensor:

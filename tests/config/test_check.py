@@ -108,6 +108,7 @@ BORDERS = {
     "ema_decay": (0.0, 1e-3, 0.9999, 1.0),
     "rank_dropout": (-0.1, 0.0, 0.99, 1.0),
     "module_dropout": (-0.1, 0.0, 0.99, 1.0),
+    "lokr_factor": (-2, -1, 100_000, 100_001),
     "loraplus_lr_ratio": (0.0, 1e-3, 16.0, None),
     "loraplus_unet_lr_ratio": (0.0, 1e-3, 16.0, None),
     "loraplus_text_encoder_lr_ratio": (0.0, 1e-3, 16.0, None),

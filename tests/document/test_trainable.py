@@ -92,7 +92,7 @@ def test_data_set_file_is_missing_or_broken(tmp_path: Path) -> None:
         ("a__sh", f"python train_network.py {' '.join(['--network_dim=$dim', '--output_dir=o', '--seed=1'])}",
          ("not known before", "network_dim")),
         ("a__sh", "accelerate launch train_network.py --config_file x.toml", ("the rest", "--config_file")),
-        ("a__toml", TRAINING + 'network_module = "lycoris.kohya"\n', ("lycoris.kohya", "plain LoRA")),
+        ("a__toml", TRAINING + 'network_module = "networks.oft"\n', ("networks.oft", "LoHa")),
         ("a__json", '{"LoRA_type": "Flux1", "flux1_checkbox": true, "network_dim": 4}', ("another family",)),
         ("a__json", '{"training_method": "LORA", "base_model_name": "m"}', ("OneTrainer", "single settings")),
         ("a__yaml", "job: extension\nconfig:\n  name: x\n", ("ai-toolkit", "convert")),

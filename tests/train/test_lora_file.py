@@ -18,8 +18,9 @@ from safetensors import safe_open
 from torch import nn
 
 from lora_lab.failure import Failure
+from lora_lab.train.adapters.lora import LoraWeights
 from lora_lab.train.lora_file import SAVE_DTYPES, load_into, read_lora, save_lora, state_dict, with_hashes
-from lora_lab.train.pack import AdapterOptions, LoraWeights, Pack
+from lora_lab.train.pack import AdapterOptions, Pack
 
 Layers = list[tuple[str, LoraWeights]]
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from lora_lab.config import PARAMETERS, TrainConfig
 from lora_lab.failure import Failure
+from lora_lab.train.adapters.lora import LoraWeights
 from lora_lab.train.optimizer import (
     CLASSES,
     ParamGroup,
@@ -21,7 +22,7 @@ from lora_lab.train.optimizer import (
     optimizer_name,
     param_groups,
 )
-from lora_lab.train.pack import AdapterOptions, LoraWeights
+from lora_lab.train.pack import AdapterOptions
 
 Make = Callable[..., TrainConfig]
 

@@ -10,6 +10,8 @@ from typing import Final
 
 from lora_lab.document.dialects.draft import Draft, is_idle, typed
 from lora_lab.document.dialects.names import GUI_BOXES, KOHYA_GUI, OTHER_FAMILY, theirs
+from lora_lab.document.dialects.networks import gui_network, is_preset, is_whole, settle_lycoris
+from lora_lab.document.dialects.sd_scripts import ASSUMED as SD_SCRIPTS_ASSUMED
 from lora_lab.document.dialects.sd_scripts import arguments, settle, take
 from lora_lab.document.document import Document
 from lora_lab.document.tree import Item, Tree
@@ -149,12 +151,7 @@ def _tabs(draft: Draft, tree: Tree) -> None:
     draft.notes += [f"it is for {GUI_BOXES[box]}; lora_lab trains SD 1, SD 2 and SDXL" for box in boxes]
     idle = {"learning_rate_te", "learning_rate_te1", "learning_rate_te2", "weights", "template", "init_word"}
     idle |= set() if boxes else OTHER_FAMILY
-    kind = next((item.value for item in tree.items if item.key == "LoRA_type"), "Standard")
-    if kind == "Standard":
-        idle |= {"conv_dims", "conv_alphas", "factor", "unit", "use_cp", "decompose_both"}
-    if kind != "Kohya LoCon":
-        for name in ("conv_dim", "conv_alpha"):
-            draft.take_out(name, f"LoRA_type is {kind}", asks=False)
+    idle |= _network(draft, tree)
     draft.dropped = [replace(one, asks=one.asks and one.key not in idle) for one in draft.dropped]
     inversion = any(item.key in ("token_string", "num_vectors_per_token") and item.value for item in tree.items)
     if inversion and "LoRA_type" not in tree.keys:
@@ -163,6 +160,41 @@ def _tabs(draft: Draft, tree: Tree) -> None:
         draft.notes.append("it is for LECO, which lora_lab does not do")
     elif "learning_rate_te" in tree.keys and not {"network_dim", "LoRA_type"} & tree.keys:
         draft.notes.append("it is for the GUI's Dreambooth or fine-tuning tab, which trains the whole model")
+
+
+def _network(draft: Draft, tree: Tree) -> set[str]:
+    """Take over what belongs to the network that is chosen; returns the GUI's fields that belong to others.
+
+    The GUI saves every network's fields, and passes on those of `LoRA_type` (lora_gui.py).
+    """
+    item = next((item for item in tree.items if item.key == "LoRA_type"), None)
+    kind, network = item.value if item else "Standard", gui_network(draft)
+    if network is None or network.kind != "lokr":
+        for name in ("lokr_factor", "decompose_both"):
+            draft.take_out(name, f"LoRA_type is {kind}", asks=False)
+    if network is None:
+        draft.take_out("use_dora", f"LoRA_type is {kind}", asks=False)
+        if kind != "Kohya LoCon":
+            for name in ("conv_dim", "conv_alpha"):
+                draft.take_out(name, f"LoRA_type is {kind}", asks=False)
+        return _OF_NETWORKS if kind in ("Standard", "Kohya LoCon") else set()
+    assert item is not None
+    draft.dropped = [one for one in draft.dropped if one.key != "LoRA_type"]
+    if network.kind != "lora":
+        draft.put("network_type", item, network.kind)
+    preset = next((one.value for one in tree.items if one.key == "LyCORIS_preset"), None)
+    settle_lycoris(draft, item, preset, {**SD_SCRIPTS_ASSUMED, **ASSUMED})
+    tucker = {"use_cp", "use_tucker"} if is_whole(draft, network) else set()
+    known = {"LyCORIS_preset"} if is_preset(preset) else set()
+    return known | tucker | {"unit", "constrain", "rescaled", "train_on_input", "conv_dims", "conv_alphas"}
+
+
+_OF_NETWORKS = {
+    *("conv_dims", "conv_alphas", "factor", "unit", "use_cp", "use_tucker", "decompose_both", "LyCORIS_preset"),
+    *("use_scalar", "rescaled", "constrain", "train_norm", "train_on_input", "bypass_mode", "rank_dropout_scale"),
+    "dora_wd",
+}
+"""The GUI's fields that its plain LoRA does not look at."""
 
 
 def _too_long(draft: Draft, tree: Tree) -> None:

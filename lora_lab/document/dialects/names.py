@@ -68,7 +68,7 @@ NETWORK: Final = _words(
     " base_weights base_weights_multiplier loraplus_lr_ratio loraplus_unet_lr_ratio loraplus_text_encoder_lr_ratio"
     " lora_type algo preset locon locon_dim locon_alpha lyco enable_all_linear network_reg_alphas network_reg_dims"
 )
-"""Other networks than the plain LoRA of attention layers."""
+"""Networks, and what they are made of."""
 
 LOSS: Final = _words("noise_offset_type weighting_scheme")
 """Noise and loss."""
@@ -128,7 +128,7 @@ REASONS: Final[tuple[tuple[frozenset[str], str, bool], ...]] = (
     (LAUNCH, "how the other program is started or saves memory", False),
     (RECORDS, "where a run is recorded; here that is MLflow", False),
     (TEXT_CACHE, "lora_lab does that by itself", False),
-    (NETWORK, "lora_lab trains plain LoRA on attention layers", True),
+    (NETWORK, "a setting of networks that lora_lab does not have", True),
     (LOSS, "a noise or loss setting that lora_lab does not have", True),
     (CAPTIONS, "a data set setting that lora_lab does not have", True),
     (SCHEDULE, "a setting that lora_lab does not have", True),

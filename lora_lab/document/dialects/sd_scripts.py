@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from lora_lab.config import NETWORK_ARGS, PARAMETERS
+from lora_lab.config import PARAMETERS
 from lora_lab.document.command_text import is_placeholder, is_variable
-from lora_lab.document.dialects.draft import Draft, is_idle, typed
+from lora_lab.document.dialects.draft import Draft, typed
 from lora_lab.document.dialects.names import FAMILY_MARKS, FAMILY_SWITCHES, SD_SCRIPTS
+from lora_lab.document.dialects.networks import network_of, put_arguments, settle_lycoris
 from lora_lab.document.tree import Item
 
 ASSUMED: Final[Mapping[str, object]] = {
@@ -57,13 +58,13 @@ _OFF_AT_ZERO = frozenset(
 )
 """Our keys whose 0 says in sd-scripts "not set"."""
 
-_PLAIN = "networks.lora"
 _REFINES = {
     "noise_offset_type": "multires_noise_iterations",
 }
 """Settings that do nothing unless another one is set."""
 
-_NETWORKS = ("network_module", "LoRA_type", "network_args", "algo")
+_NETWORKS = ("network_module", "LoRA_type", "algo")
+_BLOCKS = ("block_dims", "conv_block_dims")
 _SCHEDULES = ("adafactor", "inverse_sqrt", "cosine_with_min_lr", "warmup_stable_decay", "piecewise_constant")
 
 
@@ -105,8 +106,7 @@ def settle(draft: Draft, *, script: str = "") -> None:
     _warm_up(draft)
     _parts(draft)
     _length(draft)
-    if any(d.asks and d.key in _NETWORKS for d in draft.dropped):
-        draft.unknown |= {"net_dim", "alpha"} & draft.entries.keys()  # they mean something else in other networks
+    _network(draft)
     _family(draft, script)
 
 
@@ -197,39 +197,63 @@ def _without_counterpart(draft: Draft, item: Item) -> None:
     """Drop a setting; a family switch says nothing that the base model does not say."""
     if item.key in FAMILY_SWITCHES:
         draft.drop(item, "lora_lab sees the family in the base model", asks=False)
-    elif item.key == "network_args" and _is_plain(draft):
+    elif item.key == "network_args":
         _network_arguments(draft, item)
-    elif item.key == "network_module" and not is_idle(item.key, item.value):
-        draft.drop(item, f"lora_lab trains what {_PLAIN} does; other networks are not built")
+    elif item.key == "network_module" and network_of(draft, _given_arguments(draft)) is None:
+        draft.drop(item, _no_such_network(item.value))
+    elif item.key == "network_module":
+        _network_module(draft, item)
     else:
         draft.drop(item)
 
 
-def _is_plain(draft: Draft) -> bool:
-    """Say whether the network is networks.lora, whose arguments are ours too."""
-    modules = [one.value for one in draft.tree.items if one.key == "network_module"]
-    return all(is_idle("network_module", module) for module in modules)
+def _network_module(draft: Draft, item: Item) -> None:
+    """Put the kind of a network that is here; LyCORIS names it in its arguments, if at all."""
+    network = network_of(draft, _given_arguments(draft))
+    assert network is not None
+    if network.kind != "lora" and "network_type" not in draft.entries:
+        draft.put("network_type", item, network.kind)
+    else:
+        draft.drop(item, "lora_lab's own network does the same", asks=False)
+
+
+def _no_such_network(module: object) -> str:
+    return f"lora_lab trains LoRA, LoHa, LoKr and DoRA; {module} does something else"
+
+
+def _given_arguments(draft: Draft) -> Mapping[str, object] | None:
+    """Return the network's arguments, None where they can't be read as such."""
+    given = next((item.value for item in draft.tree.items if item.key == "network_args"), [])
+    pairs = arguments(given)
+    if pairs is None:
+        return {}
+    if isinstance(pairs, Mapping):
+        return {str(key): value for key, value in pairs.items()}
+    if isinstance(pairs, list) and all(isinstance(one, str) and "=" in one for one in pairs):
+        halves = [one.partition("=") for one in pairs]
+        return {key.strip(): text.strip() for key, _, text in halves}
+    return None
 
 
 def _network_arguments(draft: Draft, item: Item) -> None:
-    """Put the arguments of networks.lora that are settings here; what is left over has no counterpart."""
-    pairs = arguments(item.value)
-    if isinstance(pairs, Mapping):
-        found: dict[str, object] = {str(key): value for key, value in pairs.items()}
-    elif isinstance(pairs, list) and all(isinstance(one, str) and "=" in one for one in pairs):
-        halves = [one.partition("=") for one in pairs]
-        found = {key.strip(): text.strip() for key, _, text in halves}
-    else:
+    """Put the arguments that are settings here; what is left over has no counterpart."""
+    found = _given_arguments(draft)
+    network = network_of(draft, found)
+    if found is None or network is None:
         draft.drop(item)
         return
-    for key, value in found.items():
-        if key in NETWORK_ARGS:
-            number = typed(key, value)
-            draft.put(key, item, None if number == 0 and key in _OFF_AT_ZERO else number)
-    if draft.value("conv_dim") is not None and "conv_alpha" not in found:
-        draft.put("conv_alpha", item, 1.0)
-    if any(key not in NETWORK_ARGS and not is_idle(key, value) for key, value in found.items()):
-        draft.drop(item)
+    put_arguments(draft, item, found, network)
+
+
+def _network(draft: Draft) -> None:
+    """Resolve what the network takes for what is left out, and say which sizes only another program knows."""
+    found = _given_arguments(draft)
+    module = next((item for item in draft.tree.items if item.key == "network_module"), None)
+    network = network_of(draft, found)
+    if module is not None and network is not None and network.lycoris:
+        settle_lycoris(draft, module, (found or {}).get("preset"), ASSUMED)
+    if any(d.asks and d.key in _NETWORKS for d in draft.dropped) or any(key in (found or {}) for key in _BLOCKS):
+        draft.unknown |= {"net_dim", "alpha"} & draft.entries.keys()  # they mean something else in other networks
 
 
 def _warm_up(draft: Draft) -> None:

@@ -12,7 +12,7 @@ from lora_lab.lint.rule import Hit, View, rule
 from lora_lab.lint.rules.base_model import base_header
 from lora_lab.lint.rules.machine import runs_here
 
-_PARTS = ("net_dim", "conv_dim", "unet_only", "text_only")
+_PARTS = ("net_dim", "conv_dim", "network_type", "lokr_factor", "unet_only", "text_only")
 _ROOM = 0.95
 """Part of a card's or disk's space that can be used up; the rest is somebody else's."""
 

@@ -18,7 +18,7 @@ NARROWEST_OF_SDXL = 640
     "LL301",
     "rank-above-layer-width",
     "warning",
-    reads=("net_dim", "base_model"),
+    reads=("net_dim", "base_model", "network_type"),
     source="sd-scripts networks/lora.py, layer widths",
 )
 def rank_above_layer_width(view: View) -> Iterator[Hit]:
@@ -26,7 +26,8 @@ def rank_above_layer_width(view: View) -> Iterator[Hit]:
 
     What it does
     Compares `net_dim` with 320, the width of the first blocks of SD 1.x and 2.x; with 640 where the base's header says
-    SDXL.
+    SDXL. A LoKr may have any rank: from half the width of its larger matrix on that matrix is whole, which
+    100000 is the custom for.
 
     Why is this bad
     A correction of a 320 wide layer has rank 320 at most: the rest is memory and disk for nothing.
@@ -43,7 +44,7 @@ def rank_above_layer_width(view: View) -> Iterator[Hit]:
     """
     header = base_header(view) if view.disk_view and view.config.net_dim > NARROWEST_LAYER else None
     narrowest = NARROWEST_OF_SDXL if header and header.family == "sdxl" else NARROWEST_LAYER
-    if view.config.net_dim > narrowest:
+    if view.config.net_dim > narrowest and view.config.network_type != "lokr":
         message = f"net_dim {view.config.net_dim} is above {narrowest}, the width of the narrowest layers"
         yield Hit(message, ("net_dim",), "8 to 128 is what people use; keep alpha/net_dim when changing it")
 
@@ -85,7 +86,7 @@ def alpha_zero(view: View) -> Iterator[Hit]:
     "LL303",
     "alpha-above-rank",
     "warning",
-    reads=("alpha", "net_dim"),
+    reads=("alpha", "net_dim", "network_type", "lokr_factor"),
     source="sd-scripts networks/lora.py LoRAModule.scale",
 )
 def alpha_above_rank(view: View) -> Iterator[Hit]:
@@ -120,7 +121,7 @@ def alpha_above_rank(view: View) -> Iterator[Hit]:
     "LL304",
     "alpha-far-below-rank",
     "warning",
-    reads=("alpha", "net_dim", *OPTIMIZER_KEYS),
+    reads=("alpha", "net_dim", "network_type", "lokr_factor", *OPTIMIZER_KEYS),
     source="https://github.com/kohya-ss/sd-scripts/issues/98",
 )
 def alpha_far_below_rank(view: View) -> Iterator[Hit]:

@@ -1,4 +1,4 @@
-"""LL32x: LoRA on convolutions, LoRA+, sizes from a file."""
+"""LL32x: kinds of networks, convolutions, LoRA+, sizes from a file."""
 
 from collections.abc import Iterator, Set
 
@@ -9,6 +9,8 @@ from lora_lab.lint.rule import OURS, Hit, View, rule
 
 _LORA = "sd-scripts networks/lora.py"
 _SIZES = ("net_dim", "alpha", "conv_dim", "conv_alpha")
+_OF_LOKR = ("lokr_factor", "decompose_both")
+_KINDS = (*_OF_LOKR, "network_dropout")
 _RATIOS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
 
 
@@ -18,6 +20,10 @@ def _idle(config: TrainConfig, given: Set[str]) -> Iterator[tuple[str, str, str]
         yield from ((key, "dim_from_weights", "with dim_from_weights") for key in _SIZES)
     elif config.conv_dim is None:
         yield "conv_alpha", "conv_dim", "without conv_dim"
+    if config.network_type != "lokr":
+        yield from ((key, "network_type", f"on a {config.network_type}") for key in _OF_LOKR)
+    if config.network_type != "lora":
+        yield "network_dropout", "network_type", f"on a {config.network_type}"
     if config.text_only:
         yield "loraplus_unet_lr_ratio", "text_only", "with text_only"
     if config.unet_only:
@@ -28,17 +34,21 @@ def _idle(config: TrainConfig, given: Set[str]) -> Iterator[tuple[str, str, str]
     "LL321",
     "network-setting-without-effect",
     "warning",
-    reads=(*_SIZES, *_RATIOS[1:], "dim_from_weights", "lora_model_for_resume", "text_only", "unet_only"),
+    reads=(
+        *(*_SIZES, *_RATIOS[1:], *_KINDS),
+        *("network_type", "dim_from_weights", "lora_model_for_resume", "text_only", "unet_only"),
+    ),
     source=f"{_LORA} create_network, create_network_from_weights",
-    idle=(*_SIZES, *_RATIOS[1:]),
+    idle=(*_SIZES, *_RATIOS[1:], *_KINDS),
     targets=OURS,
 )
 def network_setting_without_effect(view: View) -> Iterator[Hit]:
     """A setting of the network has no effect beside another one.
 
     What it does
-    Looks for `conv_alpha` without `conv_dim`, for sizes beside `dim_from_weights`, which takes them from the file, and
-    for the LoRA+ ratio of a part that is not trained.
+    Looks for `conv_alpha` without `conv_dim`, for sizes beside `dim_from_weights`, which takes them from the file, for
+    the LoRA+ ratio of a part that is not trained, for LoKr's settings on another network, and for `network_dropout` on
+    a LoHa or LoKr, which have nothing between two matrices to drop.
 
     Why is this bad
     Either it can go, or what it belongs to was forgotten.
@@ -54,7 +64,8 @@ def network_setting_without_effect(view: View) -> Iterator[Hit]:
     ```
     """
     for key, other, words in _idle(view.config, view.given):
-        if key in view.given:
+        off = key in _KINDS and getattr(view.config, key) in (None, 0, False, -1)
+        if key in view.given and not off:
             yield Hit(f"{key} has no effect {words}", (key, other), "leave it out", removed(key))
 
 
@@ -125,3 +136,36 @@ def dim_from_nowhere(view: View) -> Iterator[Hit]:
         yield Hit(
             message, ("dim_from_weights", "lora_model_for_resume"), remedy, removed("dim_from_weights", safe=False)
         )
+
+
+@rule(
+    "LL324",
+    "dora-cost",
+    "info",
+    reads=("use_dora",),
+    source="peft docs, lora developer guide; lora_lab/train/pack.py",
+    targets=OURS,
+)
+def dora_cost(view: View) -> Iterator[Hit]:
+    """DoRA makes every step slower.
+
+    What it does
+    Looks for `use_dora`.
+
+    Why is this bad
+    Each step makes every layer's whole correction to measure how long its rows are. What it gains over a LoRA is most
+    at low ranks: with a high `net_dim` a plain LoRA learns as much in less time.
+
+    Bad
+    ```json
+    {"use_dora": true}
+    ```
+
+    Good
+    ```json
+    {"use_dora": false, "net_dim": 64, "alpha": 32}
+    ```
+    """
+    if view.config.use_dora:
+        message = "use_dora measures every layer's whole weight in each step, which makes it slower"
+        yield Hit(message, ("use_dora",), "compare it with a plain LoRA of higher net_dim")

@@ -8,6 +8,8 @@ from lora_lab.lint.rates import OPTIMIZER_KEYS, fixed_rate_family, rates_in_use
 from lora_lab.lint.rule import OURS, Hit, View, rule
 
 _READS = (*OPTIMIZER_KEYS, "unet_only", "text_only")
+_OTHER_KINDS = 4
+"""How many times the rate of a LoRA a LoHa or LoKr takes: LyCORIS' author's own preset for LoHa has 2e-3."""
 _GET_OPTIMIZER = "sd-scripts library/train_util.py get_optimizer"
 
 
@@ -58,7 +60,7 @@ def zero_learning_rate(view: View) -> Iterator[Hit]:
     "LL402",
     "learning-rate-too-high",
     "warning",
-    reads=("alpha", "net_dim", *_READS),
+    reads=("alpha", "net_dim", "network_type", "lokr_factor", *_READS),
     source="https://github.com/bmaltais/kohya_ss/issues/137",
 )
 def learning_rate_too_high(view: View) -> Iterator[Hit]:
@@ -66,8 +68,8 @@ def learning_rate_too_high(view: View) -> Iterator[Hit]:
 
     What it does
     Judges each learning rate in use by the optimizer and by alpha / net_dim, which acts as a factor on it. With AdamW
-    more than 1e-3 after that factor, or more than 1e-2 before it, is reported; from 0.1 on it is an error. Prodigy,
-    D-Adaptation and Adafactor with relative_step are left to LL404.
+    more than 1e-3 after that factor, or more than 1e-2 before it, is reported; from 0.1 on it is an error. LoHa and
+    LoKr take four times as much. Prodigy, D-Adaptation and Adafactor with relative_step are left to LL404.
 
     Why is this bad
     The pictures turn into noise or "fried" colours, or the loss becomes NaN.
@@ -86,6 +88,7 @@ def learning_rate_too_high(view: View) -> Iterator[Hit]:
     if kind not in {"adam", "lion"}:
         return
     limit, ceiling = (1e-3, 1e-2) if kind == "adam" else (3e-4, 3e-3)
+    limit *= 1 if view.config.network_type == "lora" else _OTHER_KINDS
     for key, rate in rates_in_use(view.config, view.given).items():
         if rate * min(scale(view.config), 1.0) <= limit * 1.001 and rate <= ceiling * 1.001:
             continue

@@ -83,10 +83,83 @@ def test_network_arguments() -> None:
     more, origin = read(f'{run}network_args = ["conv_dim=4", "conv_alpha=2", "block_dims=1,2"]', "a.toml")
     assert (more.values["conv_dim"], more.values["conv_alpha"]) == (4, 2.0)
     assert [one.key for one in origin.dropped if one.asks] == ["network_args"]
-    text = f'{run}network_module = "lycoris.kohya"\nnetwork_args = ["algo=loha", "conv_dim=4"]'
+    text = f'{run}network_module = "lycoris.kohya"\nnetwork_args = ["algo=boft", "conv_dim=4"]'
     other, origin = read(text, "a.toml")
     assert "conv_dim" not in other.values
     assert {one.key for one in origin.dropped if one.asks} == {"network_module", "network_args"}
+    assert "net_dim" in origin.unknown
+
+
+LYCORIS = 'pretrained_model_name_or_path = "b"\nnetwork_module = "lycoris.kohya"\nnetwork_dim = 8\nnetwork_alpha = 2\n'
+SIZES = {"net_dim": 8, "alpha": 2}
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "asks"),
+    [
+        ('["algo=lokr", "factor=6"]', {"network_type": "lokr", "lokr_factor": 6, "conv_dim": 8, "conv_alpha": 2}, []),
+        ('["algo=loha", "preset=attn-mlp"]', {"network_type": "loha"}, []),
+        ('["algo=lora", "preset=attn-mlp", "dora_wd=True"]', {"use_dora": True}, []),
+        ('["algo=locon", "conv_dim=4", "conv_alpha=1"]', {"conv_dim": 4, "conv_alpha": 1.0}, []),
+        ("[]", {"conv_dim": 8, "conv_alpha": 2}, []),
+        ('["algo=LoHa", "preset=unet-transformer-only"]', {"network_type": "loha", "unet_only": True}, []),
+        ('["algo=loha", "factor=6", "preset=attn-mlp"]', {"network_type": "loha"}, []),
+        ('["algo=loha", "train_norm=True", "preset=attn-mlp"]', {"network_type": "loha"}, ["train_norm"]),
+        ('["algo=loha", "use_tucker=True", "conv_dim=4"]',
+         {"network_type": "loha", "conv_dim": 4, "conv_alpha": 2}, ["use_tucker"]),
+        ('["preset=attn-only", "use_scalar=False"]', {}, ["preset"]),
+        ('["dropout=0.2", "preset=attn-mlp"]', {"network_dropout": 0.2}, []),
+    ],
+)  # fmt: skip
+def test_lycoris(given: str, wanted: dict[str, object], asks: list[str]) -> None:
+    """LyCORIS' algorithms, presets and what it takes for what is left out; what is not here is said by its name."""
+    document, origin = read(f"{LYCORIS}network_args = {given}", "a.toml")
+    assert document.values == {"base_model": "b", **SIZES, **wanted}
+    found = [one for one in origin.dropped if one.asks]
+    assert [one.reason for one in found] == [f"lora_lab has no {', '.join(asks)}"] * bool(asks)
+    assert not origin.unknown
+
+
+def test_networks_of_sd_scripts() -> None:
+    """networks.loha and .lokr are kinds here; whole matrices leave nothing to Tucker; other modules are not here."""
+    text = LYCORIS.replace("lycoris.kohya", "networks.lokr")
+    document, origin = read(f'{text}network_args = ["factor=4", "conv_dim=2"]', "a.toml")
+    wanted = {"network_type": "lokr", "lokr_factor": 4, "conv_dim": 2, "conv_alpha": 1.0}
+    assert document.values == {"base_model": "b", **SIZES, **wanted}
+    assert origin.spellings["network_type"] == "network_args"
+    whole = LYCORIS.replace("network_dim = 8", "network_dim = 100000")
+    document, origin = read(f'{whole}network_args = ["algo=lokr", "use_tucker=True"]', "a.toml")
+    assert document.values["conv_dim"] == 100_000
+    assert not [one for one in origin.dropped if one.asks]
+    for module in ("networks.dylora", "networks.oft", "networks.lora_fa", "mine.network"):
+        document, origin = read(LYCORIS.replace("lycoris.kohya", module), "a.toml")
+        (found,) = [one for one in origin.dropped if one.asks]
+        assert (found.key, module in found.reason) == ("network_module", True)
+        assert "network_type" not in document.values
+
+
+def test_gui_networks() -> None:
+    """The GUI saves all fields of all networks; those of the chosen one count."""
+    saved: dict[str, object] = {
+        "network_dim": 16, "network_alpha": 4, "conv_dim": 8, "conv_alpha": 2, "factor": 6, "decompose_both": True,
+        "dora_wd": True, "use_tucker": True, "LyCORIS_preset": "full", "unit": 4, "train_on_input": False,
+    }  # fmt: skip
+    sizes = {"net_dim": 16, "alpha": 4, "conv_dim": 8, "conv_alpha": 2, "use_dora": True}
+    lokr, origin = gui(LoRA_type="LyCORIS/LoKr", **saved)
+    wanted = {"network_type": "lokr", "lokr_factor": 6, "decompose_both": True}
+    assert {key: lokr.values.get(key) for key in (*sizes, *wanted)} == sizes | wanted
+    assert [one.key for one in origin.dropped if one.asks] == ["use_tucker"]
+    loha, _ = gui(LoRA_type="LyCORIS/LoHa", **saved)
+    assert {key: loha.values.get(key) for key in (*sizes, *wanted)} == sizes | {
+        "network_type": "loha", "lokr_factor": None, "decompose_both": None
+    }  # fmt: skip
+    plain, origin = gui(LoRA_type="Standard", **saved)
+    assert not {"network_type", "use_dora", "conv_dim", "lokr_factor"} & set(plain.values)
+    assert not [one for one in origin.dropped if one.asks]
+    _, origin = gui(LoRA_type="LyCORIS/iA3", **saved)
+    assert "LoRA_type" in [one.key for one in origin.dropped if one.asks]
+    _, origin = gui(LoRA_type="LyCORIS/LoKr", **saved | {"LyCORIS_preset": "attn-only"})
+    assert "LyCORIS_preset" in [one.key for one in origin.dropped if one.asks]
 
 
 def test_gui_convolutions() -> None:
@@ -241,7 +314,7 @@ def test_leaf_folders() -> None:
 
 def test_other_network() -> None:
     """The rank of another kind of network is not judged as a LoRA's."""
-    origin = gui(LoRA_type="LyCORIS/LoKr", network_dim=100000)[1]
+    origin = gui(LoRA_type="LyCORIS/iA3", network_dim=100000)[1]
     assert "net_dim" in origin.unknown
     assert [one.key for one in origin.dropped if one.asks] == ["LoRA_type"]
 

@@ -1,0 +1,139 @@
+"""What `network_module` and `network_args` mean here: sd-scripts' networks.lora, .loha and .lokr, and LyCORIS'.
+
+Sources: sd-scripts networks/*.py create_network; LyCORIS lycoris/kohya.py create_network, docs/Network-Args.md.
+"""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from lora_lab.config import NETWORK_ARGS
+from lora_lab.config import is_whole as is_whole_lokr
+from lora_lab.document.dialects.draft import Draft, is_idle, typed
+from lora_lab.document.document import Entry
+from lora_lab.document.tree import Item
+
+LYCORIS: Final = "lycoris.kohya"
+_MODULES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("networks.lora", "sd_scripts.networks.lora"), "lora"),
+    **dict.fromkeys(("networks.loha", "sd_scripts.networks.loha"), "loha"),
+    **dict.fromkeys(("networks.lokr", "sd_scripts.networks.lokr"), "lokr"),
+}
+_ALGORITHMS: Final[Mapping[str, str]] = {"lora": "lora", "locon": "lora", "loha": "loha", "lokr": "lokr"}
+_GUI_TYPES: Final[Mapping[str, str]] = {
+    "LyCORIS/LoCon": "lora",
+    "LyCORIS/LoHa": "loha",
+    "LyCORIS/LoKr": "lokr",
+}
+_OURS: Final[Mapping[str, str]] = {
+    **{name: name for name in NETWORK_ARGS},
+    "factor": "lokr_factor",
+    "decompose_both": "decompose_both",
+    "dora_wd": "use_dora",
+    "dropout": "network_dropout",
+}
+"""Arguments that are settings here, with our names."""
+
+_PRESETS: Final[Mapping[str, tuple[bool, bool]]] = {
+    "full": (True, False),
+    "attn-mlp": (False, False),
+    "unet-only": (True, True),
+    "unet-transformer-only": (False, True),
+}
+"""LyCORIS' presets that can be had here: whether convolutions are adapted, and whether the U-Net alone is."""
+
+_OF_LOKR: Final = ("lokr_factor", "decompose_both")
+_BOTH_WORDS: Final = ("use_tucker", "use_cp", "use_conv_cp")
+_MEANS_NOTHING: Final[Mapping[str, tuple[object, ...]]] = {
+    "block_size": (4, "4"),
+    "wd_on_output": (True, "True", "true"),
+    "disable_conv_cp": (True, "True", "true"),
+    "preset": tuple(_PRESETS),
+}
+
+
+class Network(NamedTuple):
+    """A network that can be trained here: its `network_type`, and whether LyCORIS' rules hold for it."""
+
+    kind: str
+    lycoris: bool
+
+
+def network_of(draft: Draft, arguments: Mapping[str, object] | None) -> Network | None:
+    """Return which network a file asks for, None where lora_lab does not have it. Without a module it is plain LoRA."""
+    module = next((one.value for one in draft.tree.items if one.key == "network_module"), None)
+    if module is None or is_idle("network_module", module):
+        return Network("lora", False)
+    if module == LYCORIS:
+        algorithm = str((arguments or {}).get("algo") or "lora").lower()
+        return Network(_ALGORITHMS[algorithm], True) if algorithm in _ALGORITHMS else None
+    return Network(_MODULES[module], False) if isinstance(module, str) and module in _MODULES else None
+
+
+def gui_network(draft: Draft) -> Network | None:
+    """Return the network that the GUI's `LoRA_type` names, None for all that are not LyCORIS' or are not here."""
+    kind = _GUI_TYPES.get(str(next((one.value for one in draft.tree.items if one.key == "LoRA_type"), "")))
+    return Network(kind, True) if kind else None
+
+
+def put_arguments(draft: Draft, item: Item, found: Mapping[str, object], network: Network) -> None:
+    """Put a network's arguments that are settings here; drop the item, by the names of the rest, where some are not."""
+    for key, value in found.items():
+        name = _OURS.get(key)
+        if name is None or (name in _OF_LOKR and network.kind != "lokr"):
+            continue
+        number = typed(name, value)
+        off = number == 0 and name not in ("conv_alpha", "lokr_factor") and not isinstance(number, bool)
+        draft.put(name, item, None if off else number)
+    if network.kind != "lora":
+        draft.put("network_type", item, network.kind)
+    if not network.lycoris and draft.value("conv_dim") is not None and "conv_alpha" not in found:
+        draft.put("conv_alpha", item, 1.0)
+    left = [key for key, value in found.items() if _is_left(key, value, network, draft)]
+    if left:
+        draft.drop(item, f"lora_lab has no {', '.join(left)}")
+
+
+def _is_left(key: str, value: object, network: Network, draft: Draft) -> bool:
+    """Say whether an argument asks for something that is not here."""
+    if key in _OURS or is_idle(key, value) or value in _MEANS_NOTHING.get(key, ()) or value in ("False", "false"):
+        return False
+    if key in _BOTH_WORDS:
+        return not is_whole(draft, network)
+    return not (key == "algo" and network.lycoris)
+
+
+def is_whole(draft: Draft, network: Network) -> bool:
+    """Say whether no matrix of a LoKr is a product, so that nothing is left for Tucker's decomposition."""
+    sizes = [one.value for one in draft.tree.items if one.key == "network_dim"]
+    rank = typed("net_dim", sizes[-1]) if sizes else None
+    factor = draft.value("lokr_factor")
+    if network.kind != "lokr" or not isinstance(rank, int):
+        return False
+    return is_whole_lokr(rank, factor if isinstance(factor, int) else -1)
+
+
+def is_preset(preset: object) -> bool:
+    """Say whether the layers of a LyCORIS preset can be adapted here; none at all is `full`."""
+    return str(preset or "full") in _PRESETS
+
+
+def settle_lycoris(draft: Draft, item: Item, preset: object, assumed: Mapping[str, object]) -> None:
+    """Resolve what LyCORIS takes for what is left out; `item` is what names it.
+
+    Its convolutions are adapted unless the preset says otherwise, as large and strong as the other layers.
+    """
+    known = _PRESETS.get(str(preset or "full"))
+    if known is None:
+        draft.notes.append(f"its LyCORIS preset {preset} adapts other layers than lora_lab can")
+        return
+    convolutions, unet_alone = known
+    for ours, other in (("conv_dim", "net_dim"), ("conv_alpha", "alpha")):
+        if not convolutions:
+            draft.take_out(ours, f"the preset {preset} leaves the convolutions alone", asks=False)
+        elif ours not in draft.entries:
+            value = draft.value(other) if other in draft.entries else assumed[other]
+            draft.entries[ours] = Entry(ours, value, item.key_span, item.value_span)
+            draft.spellings[ours] = item.key
+    if unet_alone and not draft.value("unet_only"):
+        draft.entries["unet_only"] = Entry("unet_only", True, item.key_span, item.value_span)
+        draft.spellings["unet_only"] = item.key

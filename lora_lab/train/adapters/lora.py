@@ -1,0 +1,93 @@
+"""LoRA: ΔW = up · down · alpha / rank (Hu et al. 2021, arXiv:2106.09685)."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from lora_lab.train.adapters.base import (
+    AdapterOptions,
+    AdapterWeights,
+    Layer,
+    LayerSize,
+    Site,
+    as_tokens,
+    convolved,
+    from_tokens,
+    is_wide,
+    kaiming,
+    kept,
+    scales,
+    stacked,
+)
+
+
+class LoraWeights(AdapterWeights):
+    """Down (rank, in) and up (out, rank); 4-D for a convolution, down with its kernel, up 1 × 1.
+
+    Down starts Kaiming-uniform with a = √5, up at zero, as in sd-scripts' `LoRAModule`; the draw depends on the
+    adapter's seed and the layer's name only.
+    """
+
+    KIND = "lora"
+    FILE_NAMES: ClassVar[Mapping[str, str]] = {"down": "lora_down.weight", "up": "lora_up.weight"}
+    FASTER = frozenset({"up"})
+
+    def __init__(self, layer: Layer, name: str, options: AdapterOptions, size: LayerSize | None = None) -> None:
+        super().__init__(layer, options, size or LayerSize(options.rank, options.alpha))
+        height, width = self.shape[:2]
+        kernel, device = self.shape[2:], layer.weight.device
+        self.down = nn.Parameter(kaiming((self.rank, width, *kernel), options.seed, name).to(device))
+        self.up = nn.Parameter(torch.zeros(height, self.rank, *(1 for _ in kernel), device=device))
+
+    def delta(self) -> Tensor:
+        """See `AdapterWeights`."""
+        return (self.up.flatten(1) @ self.down.flatten(1) * self.scale).view(self.shape)
+
+    @classmethod
+    def updates(cls, site: Site, x: Tensor, members: Sequence[AdapterWeights]) -> Tensor:
+        """See `AdapterWeights`: batched matrix products over ranks padded with zeros, which stay exactly zero."""
+        own = cast(Sequence[LoraWeights], members)
+        hidden, places = _hidden(site.layer, x, own)  # (K, n · places, rank)
+        hidden = _dropped(site, hidden, own, x.shape[1])
+        up = stacked([m.up.flatten(1).mT for m in own]).mT  # (K, out, rank)
+        return from_tokens(site.layer, (hidden @ up.mT) * scales(members, x.device), x.shape[1], places)
+
+    @classmethod
+    def rank_in(cls, tensors: Mapping[str, Tensor]) -> int | None:
+        """See `AdapterWeights`."""
+        down = tensors.get("lora_down.weight")
+        return None if down is None else len(down)
+
+
+def _hidden(layer: Layer, x: Tensor, members: Sequence[LoraWeights]) -> tuple[Tensor, torch.Size]:
+    """What `down` makes of the parts, (K, n · places, rank), and how the places of a picture are arranged."""
+    down = stacked([m.down for m in members])
+    if isinstance(layer, nn.Conv2d) and is_wide(layer):
+        tokens = convolved(layer, x, down).movedim(2, -1)  # (K, n, h, w, rank)
+        return tokens.flatten(1, 3), tokens.shape[2:4]
+    tokens, places = as_tokens(layer, x)
+    return tokens @ down.flatten(2).mT, places
+
+
+def _dropped(site: Site, hidden: Tensor, members: Sequence[LoraWeights], count: int) -> Tensor:
+    """Dropouts after `down`, whose masks depend on (seed, step, layer) only, so that recomputing gives them again.
+
+    `count` is the number of pictures of each member.
+    """
+    if not site.training or not any(m.options.dropout or m.options.rank_dropout for m in members):
+        return hidden
+    return hidden * torch.stack([_mask(site, hidden[place], m, count) for place, m in enumerate(members)])
+
+
+def _mask(site: Site, like: Tensor, weights: LoraWeights, count: int) -> Tensor:
+    """What each of `like`, (count · places, rank), is multiplied by."""
+    options, at = weights.options, (site.step, site.name)
+    mask = torch.ones(like.shape)
+    if options.dropout:
+        mask[:, : weights.rank] *= kept(options.dropout, (len(like), weights.rank), options.seed, "dropout", *at)
+    if options.rank_dropout:
+        ranks = kept(options.rank_dropout, (count, weights.rank), options.seed, "rank_dropout", *at)
+        mask[:, : weights.rank] *= ranks.repeat_interleave(len(like) // count, 0)
+    return mask.to(like)
