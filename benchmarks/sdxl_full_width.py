@@ -3,7 +3,7 @@
     python benchmarks/sdxl_full_width.py [--precision bf16|no] [--resolution 256] [--steps 2] [--rank 8] [--meta]
 
 As sd1_full_width.py: the base (7 GB in bf16) is written by a process of its own, so that the peak is the training's
-alone. Gradient checkpointing is on. `--meta` needs no memory: it counts layers and weights, and trains nothing.
+alone. Gradient checkpointing is on. `--meta` needs no memory: it counts the weights, and trains nothing.
 """
 
 import argparse

@@ -1,7 +1,9 @@
 """SDXL: what is adapted and under which names, what the U-Net hears of a caption and of sizes, training and files."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from lora_lab.config import TrainConfig
 from lora_lab.failure import Failure
 from lora_lab.train import prepare
+from lora_lab.train.base_files.folder import is_whole
 from lora_lab.train.base_files.parts import Asked
 from lora_lab.train.base_files.single_file import LAYOUTS
 from lora_lab.train.families.base import Base, Encoded
@@ -242,3 +245,75 @@ def test_training(xl_base: Path, train: Callable[..., Any]) -> None:
     assert about["modelspec.implementation"] == "https://github.com/Stability-AI/generative-models"
     assert about["modelspec.prediction_type"] == "epsilon"
     assert run.curve("val_loss").keys() == {0, 2}
+
+
+def edit(name: str, **values: object) -> Callable[[Path], object]:
+    """A way to break a base: a JSON file says something else."""
+    return lambda folder: (folder / name).write_text(json.dumps({**json.loads((folder / name).read_text()), **values}))
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no second tokenizer": (lambda folder: shutil.rmtree(folder / "tokenizer_2"), "it has no tokenizer_2"),
+    "no second text encoder": (lambda folder: shutil.rmtree(folder / "text_encoder_2"), "it has no text_encoder_2"),
+    "cut text encoder": (
+        lambda folder: (folder / "text_encoder_2" / "model.safetensors").write_bytes(b"x"),
+        "text_encoder_2 cannot be loaded",
+    ),
+    "another second tokenizer": (
+        edit("tokenizer_2/tokenizer_config.json", model_max_length=64),
+        "tokenizer_2 does not fit its text encoder",
+    ),
+    "a U-Net of an SD 1": (
+        edit("unet/config.json", addition_embed_type=None, cross_attention_dim=768),
+        "by its text encoders, and by its U-Net it is none",
+    ),
+}
+
+
+@pytest.mark.parametrize(("break_", "message"), BROKEN.values(), ids=BROKEN.keys())
+def test_broken_folder(
+    make_config: Make, xl_base: Path, tmp_path: Path, break_: Callable[[Path], object], message: str
+) -> None:
+    """Whatever is wrong with an SDXL folder, one line says it with the folder's path; half of one is not whole."""
+    folder = shutil.copytree(xl_base, tmp_path / "broken")
+    assert is_whole(folder)
+    break_(folder)
+    with pytest.raises(Failure, match=message) as caught:
+        open_base([make_config(base_model=str(folder))], prepare.make_accelerator("no"))
+    assert str(folder) in caught.value.what
+    assert "\n" not in str(caught.value)
+    assert is_whole(folder) == ("it has no" not in message)
+
+
+def test_another_conditioning_is_refused(xl_base: Path, tmp_path: Path) -> None:
+    """A U-Net that wants to be told more or less than sizes, as the refiner's, is refused while it is loaded."""
+    folder = shutil.copytree(xl_base, tmp_path / "refiner")
+    about = json.loads((folder / "unet" / "config.json").read_text())
+    unet = UNet2DConditionModel.from_config({**about, "projection_class_embeddings_input_dim": 12 + 5 * 8})
+    unet.save_pretrained(folder / "unet")
+    with pytest.raises(Failure, match="does not listen to its second text encoder"):
+        SDXL().load(Asked(folder))
+
+
+def test_a_step_at_full_width(real_size: Base) -> None:
+    """In true sizes, without memory: captions of two chunks, sizes and a picture of 1024 × 768 go through, and back."""
+    for model in (real_size.unet, *real_size.text_encoders):
+        model.requires_grad_(False)
+    pack = Pack({**SDXL().layers(real_size), **SDXL().convolutions(real_size)})
+    try:
+        pack.add(0, AdapterOptions(rank=4, alpha=2.0, dropout=0.0, unet=True, text_encoder=True, seed=0))
+        tokenizer = type("Tokenizer", (), {"eos_token_id": 49407})()
+        base = replace(real_size, tokenizers=(tokenizer, tokenizer))
+        with torch.device("meta"), pack.serving(0, training=True):
+            text = SDXL().encode(base, torch.zeros(1, 2, 2, 77, dtype=torch.int64), 1)
+            noisy, t = torch.zeros(1, 4, 96, 128), torch.zeros(1)
+            said = SDXL().predict(base, noisy, t, text, torch.zeros(1, 6))
+            said.square().mean().backward()  # type: ignore[no-untyped-call]  # torch's
+        learning = [name for name, one in pack.weights(0) if one.up.grad is not None]
+    finally:
+        pack.detach()
+    assert text.states.shape == (1, 152, 2048)
+    assert text.pooled is not None
+    assert text.pooled.shape == (1, 1280)
+    assert said.shape == noisy.shape
+    assert len(learning) == 986 - 6  # nothing hears the last layer of the first text encoder
