@@ -161,3 +161,48 @@ class CaptionParts(Topic):
             names=same("token_warmup_step"),
         ),
     ] = 0.0
+    cache_text_encoder_outputs: Annotated[
+        bool,
+        About(
+            row=123,
+            meaning="Encode each text once and keep the text encoder's output, where the text encoder is not trained.",
+            typical="true with `unet_only` and captions that stay as they are; false where tags are shuffled.",
+            pitfalls=(
+                Pitfall(
+                    "It does nothing where the text encoder is trained: set `unet_only`.",
+                    "sd-scripts sdxl_train_network.py assert_extra_args",
+                ),
+                Pitfall(
+                    "Shuffled, drawn or dropped tags make another text each time, which is encoded anew: it is right "
+                    "here, and saves nothing. sd-scripts stops, or trains the caption as it stands.",
+                    "sd-scripts sdxl_train_network.py assert_extra_args; strategy_sdxl.py cache_batch_outputs",
+                ),
+            ),
+            since="2023-06",
+            names=same("cache_text_encoder_outputs"),
+        ),
+    ] = False
+    cache_text_encoder_outputs_to_disk: Annotated[
+        bool,
+        About(
+            row=124,
+            meaning=(
+                "Keep the cached outputs on disk for the next run; the entries are named after their content and "
+                "can't be outdated."
+            ),
+            typical="false; true for repeated runs with the same captions.",
+            pitfalls=(
+                Pitfall("It does nothing without `cache_text_encoder_outputs`.", "lora_lab/train/step.py"),
+                Pitfall(
+                    "An entry has a quarter of a megabyte with SD 1.x, 0.6 with SDXL, for every 75 tokens.",
+                    "77 × 768 and 77 × 2048 values of 32 bits",
+                ),
+                Pitfall(
+                    "sd-scripts writes .npz files beside the pictures and reuses them after captions were edited.",
+                    "sd-scripts library/strategy_sdxl.py is_disk_cached_outputs_expected",
+                ),
+            ),
+            since="2023-06",
+            names=same("cache_text_encoder_outputs_to_disk"),
+        ),
+    ] = False

@@ -31,8 +31,6 @@ FOREIGN_KEYS: Final = frozenset(
         "block_alphas",
         "block_dims",
         "cache_info",
-        "cache_text_encoder_outputs",
-        "cache_text_encoder_outputs_to_disk",
         "caption_separator",
         "class_tokens",
         "dataset_config",

@@ -11,6 +11,7 @@ SHARED_BY_A_PACK: Final = (
     *("masked_loss", "alpha_mask", "mask_folder"),
     *("train_resolution", "buckets", "min_bucket_resolution", "max_bucket_resolution"),
     *("bucket_reso_steps", "bucket_no_upscale", "cache_latents", "cache_latents_to_disk"),
+    "cache_text_encoder_outputs_to_disk",
     *("batch_size", "gradient_acc_steps", "max_clip_token_length"),
     *("num_workers", "persistent_workers"),
 )

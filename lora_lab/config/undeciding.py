@@ -20,6 +20,7 @@ UNDECIDING = frozenset(
         "sort_tag_occurrence_alphabetically",
         "training_comment",
         "cache_latents_to_disk",
+        "cache_text_encoder_outputs_to_disk",
         "log_dir",
     }
 )

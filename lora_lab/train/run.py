@@ -29,6 +29,7 @@ from lora_lab.train.prepare import Dataset
 from lora_lab.train.save import Saver, write_tag_report
 from lora_lab.train.state import load_state
 from lora_lab.train.step import Member, Session
+from lora_lab.train.text_cache import TextCache
 
 MOST_TAGS = 100
 """Tags of the data set that a run tells, the commonest ones."""
@@ -112,7 +113,8 @@ def _train(runs: Sequence[Run], ended: dict[int, RunResult | Failure], progress:
     family, base = open_base(configs, accelerator)
     pack = prepare.make_pack(configs, family, base)
     try:
-        session = Session(accelerator, family, base, pack)
+        texts = TextCache(f"{family.name} {base.hash} {configs[0].mixed_precision}")
+        session = Session(accelerator, family, base, pack, texts)
         prepare.prepare_models(session, configs[0], tell)
         data = prepare.make_data(configs, dataset, session, report)
         keeper = unfinished.Keeper()

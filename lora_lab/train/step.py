@@ -13,6 +13,7 @@ from lora_lab.config import StepPlan, TrainConfig
 from lora_lab.tracking.events import Record
 from lora_lab.train import loss, noise, noising
 from lora_lab.train.average import Average
+from lora_lab.train.data import latent_cache
 from lora_lab.train.data.batches import PackBatch
 from lora_lab.train.data.latent_cache import refuse_not_finite
 from lora_lab.train.draws import normal
@@ -20,6 +21,7 @@ from lora_lab.train.families.base import Base, Encoded, Family
 from lora_lab.train.optimizer import ParamGroup, clip_gradients
 from lora_lab.train.pack import AdapterWeights, Pack
 from lora_lab.train.schedule import Schedule
+from lora_lab.train.text_cache import TextCache
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Session:
     family: Family
     base: Base
     pack: Pack
+    texts: TextCache = field(default_factory=TextCache)
 
     @property
     def device(self) -> torch.device:
@@ -199,11 +202,24 @@ def encode_pixels(base: Base, pixels: Tensor) -> tuple[Tensor, Tensor]:
 def encode(session: Session, members: Sequence[Member], token_ids: Sequence[Tensor]) -> Encoded:
     """Text states for the whole batch, with gradients only where some member trains the text encoder."""
     ids = [part.to(session.device) for part in token_ids]
+    if all(m.config.cache_text_encoder_outputs and not m.trains_text_encoder for m in members):
+        return _encode_once(session, members, ids)
     skips = {m.config.clip_skip for m in members}
     with torch.set_grad_enabled(torch.is_grad_enabled() and any(m.trains_text_encoder for m in members)):
         if len(skips) == 1:
             return session.family.encode(session.base, torch.cat(ids), skips.pop())
         return _encode_apart(session, members, ids)
+
+
+def _encode_once(session: Session, members: Sequence[Member], ids: Sequence[Tensor]) -> Encoded:
+    """The outputs of a text encoder that no member trains, each text encoded when it first comes."""
+    store = latent_cache.default_folder() if members[0].config.cache_text_encoder_outputs_to_disk else None
+    skips = [m.config.clip_skip for m, part in zip(members, ids, strict=True) for _ in part]
+
+    def ask(text: Tensor, clip_skip: int) -> Encoded:
+        return session.family.encode(session.base, text, clip_skip)
+
+    return session.texts.of(torch.cat(list(ids)), skips, ask, store)
 
 
 def _encode_apart(session: Session, members: Sequence[Member], ids: Sequence[Tensor]) -> Encoded:

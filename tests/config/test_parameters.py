@@ -134,6 +134,8 @@ LATER = {
     "masked_loss",
     "mask_folder",
     "alpha_mask",
+    "cache_text_encoder_outputs",
+    "cache_text_encoder_outputs_to_disk",
 }
 
 KOHYA_GUI = {

@@ -23,6 +23,7 @@ KOHYA_GUI: Final[Mapping[str, str]] = {
     **_inverse("kohya_gui"),
     "save_at_n_epochs": "save_every_n_epochs",
     "network_weights": "lora_model_for_resume",
+    "sdxl_cache_text_encoder_outputs": "cache_text_encoder_outputs",
 }
 """The GUI's name → ours; it took over sd-scripts' names little by little."""
 
@@ -92,11 +93,8 @@ SCHEDULE: Final = _words(
 )
 """Schedules, saving and number formats that lora_lab has not."""
 
-TEXT_CACHE: Final = _words(
-    "cache_text_encoder_outputs cache_text_encoder_outputs_to_disk sdxl_cache_text_encoder_outputs"
-    " text_encoder_batch_size"
-)
-"""lora_lab keeps the text encoder's outputs by itself when the encoder is not trained."""
+TEXT_CACHE: Final = _words("text_encoder_batch_size")
+"""How many texts another program encodes at once for its cache."""
 
 OTHER_FAMILY: Final = _words(
     "ae clip_l clip_g t5xxl t5xxl_dtype t5xxl_device t5xxl_max_token_length t5xxl_lr train_t5xxl apply_t5_attn_mask"
@@ -127,7 +125,7 @@ GUI_BOXES: Final[Mapping[str, str]] = {
 REASONS: Final[tuple[tuple[frozenset[str], str, bool], ...]] = (
     (LAUNCH, "how the other program is started or saves memory", False),
     (RECORDS, "where a run is recorded; here that is MLflow", False),
-    (TEXT_CACHE, "lora_lab does that by itself", False),
+    (TEXT_CACHE, "lora_lab encodes each text of its cache alone", False),
     (NETWORK, "a setting of networks that lora_lab does not have", True),
     (LOSS, "a noise or loss setting that lora_lab does not have", True),
     (CAPTIONS, "a data set setting that lora_lab does not have", True),

@@ -1,4 +1,4 @@
-"""LL209–LL213, LL233: marks, prefixes, wildcards and the warm-up of captions."""
+"""LL209–LL216, LL233: marks, prefixes, wildcards, warm-up and encoded captions."""
 
 import re
 from collections.abc import Iterator
@@ -178,6 +178,120 @@ def token_warmup_not_over(view: View) -> Iterator[Hit]:
     if steps is not None and warmup >= max(steps, 1):
         message = f"token_warmup_step {warmup:g} is not over in {steps} steps: captions are never shown whole"
         yield Hit(message, ("token_warmup_step", "max_steps"), "use a smaller number, such as 0.3 of the run")
+
+
+@rule(
+    "LL214",
+    "text-cache-without-effect",
+    "warning",
+    reads=("cache_text_encoder_outputs", "unet_only"),
+    source="sd-scripts sdxl_train_network.py assert_extra_args",
+    targets=OURS,
+    idle=("cache_text_encoder_outputs",),
+)
+def text_cache_without_effect(view: View) -> Iterator[Hit]:
+    """The text encoder's outputs are to be kept, and it is trained.
+
+    What it does
+    Looks for `cache_text_encoder_outputs` without `unet_only`.
+
+    Why is this bad
+    What a trained encoder says changes with every step, so nothing is kept.
+
+    Bad
+    ```json
+    {"cache_text_encoder_outputs": true}
+    ```
+
+    Good
+    ```json
+    {"cache_text_encoder_outputs": true, "unet_only": true}
+    ```
+    """
+    if view.config.cache_text_encoder_outputs and not view.config.unet_only:
+        message = "cache_text_encoder_outputs has no effect: the text encoder is trained"
+        keys = ("cache_text_encoder_outputs", "unet_only")
+        yield Hit(message, keys, "set unet_only to true, or leave it out", removed("cache_text_encoder_outputs"))
+
+
+@rule(
+    "LL215",
+    "text-cache-of-changing-captions",
+    "info",
+    reads=(
+        *("cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk", "unet_only", "enable_wildcard"),
+        *("shuffle_captions", "caption_tag_dropout_rate", "token_warmup_step"),
+    ),
+    source="lora_lab/train/text_cache.py",
+    targets=OURS,
+)
+def text_cache_of_changing_captions(view: View) -> Iterator[Hit]:
+    """The text encoder's outputs are kept, and hardly any text comes twice.
+
+    What it does
+    Looks for `cache_text_encoder_outputs` with shuffling, tag dropout, token warm-up or wildcards.
+
+    Why is this bad
+    It is right, since each text has an output of its own, but saves little: every order of the tags is encoded once and
+    kept, up to a gigabyte of memory, and without end on disk.
+
+    Bad
+    ```json
+    {"cache_text_encoder_outputs": true, "unet_only": true, "shuffle_captions": true}
+    ```
+
+    Good
+    ```json
+    {"cache_text_encoder_outputs": true, "unet_only": true}
+    ```
+    """
+    config = view.config
+    if not config.cache_text_encoder_outputs or not config.unet_only:
+        return
+    changing = ("shuffle_captions", "caption_tag_dropout_rate", "token_warmup_step", "enable_wildcard")
+    key = next((key for key in changing if getattr(config, key)), None)
+    if key is not None:
+        where = "fills the disk" if config.cache_text_encoder_outputs_to_disk else "takes up to 1 GB of memory"
+        message = f"{key} makes another text nearly each time: the cache saves little and {where}"
+        yield Hit(message, ("cache_text_encoder_outputs", key), "leave the cache out, or the captions as they are")
+
+
+@rule(
+    "LL216",
+    "text-on-disk-without-cache",
+    "warning",
+    reads=("cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk"),
+    source="lora_lab/train/step.py",
+    targets=OURS,
+    idle=("cache_text_encoder_outputs_to_disk",),
+)
+def text_on_disk_without_cache(view: View) -> Iterator[Hit]:
+    """The text encoder's outputs are to be kept on disk, but not to be kept.
+
+    What it does
+    Looks for `cache_text_encoder_outputs_to_disk` without `cache_text_encoder_outputs`.
+
+    Why is this bad
+    It has no effect; sd-scripts turns the cache on.
+
+    Bad
+    ```json
+    {"cache_text_encoder_outputs_to_disk": true}
+    ```
+
+    Good
+    ```json
+    {"cache_text_encoder_outputs_to_disk": true, "cache_text_encoder_outputs": true, "unet_only": true}
+    ```
+    """
+    config, key = view.config, "cache_text_encoder_outputs_to_disk"
+    if config.cache_text_encoder_outputs_to_disk and not config.cache_text_encoder_outputs:
+        yield Hit(
+            f"{key} has no effect without cache_text_encoder_outputs",
+            (key,),
+            "set cache_text_encoder_outputs too",
+            removed(key),
+        )
 
 
 @rule(

@@ -188,6 +188,6 @@ def write(path: Path, latent: Tensor) -> None:
         write_whole(path, content)
     except OSError as error:
         raise Failure(
-            f"the latent cache {path.parent.parent.parent} cannot be written ({error.strerror or error})",
-            "make room or name another folder in LORA_LAB_CACHE, or set cache_latents_to_disk to false",
+            f"the cache {path.parent.parent.parent} cannot be written ({error.strerror or error})",
+            "make room or name another folder in LORA_LAB_CACHE, or switch caching to disk off",
         ) from None
