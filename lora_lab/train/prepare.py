@@ -27,6 +27,7 @@ from lora_lab.train.data.folder import Picture
 from lora_lab.train.data.latent_cache import LatentId
 from lora_lab.train.data.masks import Masks, with_masks
 from lora_lab.train.data.split import split_validation
+from lora_lab.train.data.twins import twins
 from lora_lab.train.families.base import Base, Family
 from lora_lab.train.loop import PackData
 from lora_lab.train.metadata import DatasetFacts
@@ -53,11 +54,14 @@ def read_dataset(config: TrainConfig) -> Dataset:
     read = folder.Reading(config.caption_extension, every_line=config.enable_wildcard)
     subsets = folder.scan(Path(config.img_folder), read)
     pictures = _masked(config, folder.pictures_of(subsets))
-    training, held_out = split_validation(pictures, config.validation_split, config.validation_seed)
     regularisation: tuple[Picture, ...] = ()
     if config.reg_img_folder:
-        reg_subsets = folder.scan(Path(config.reg_img_folder), read, is_reg=True)
-        regularisation = folder.balance_regularisation(training, folder.pictures_of(reg_subsets))
+        regularisation = folder.pictures_of(folder.scan(Path(config.reg_img_folder), read, is_reg=True))
+    every = (*pictures, *regularisation)
+    same = twins(every) if config.validation_split else None
+    kept, held_out = split_validation(every, config.validation_split, config.validation_seed, same)
+    training = tuple(picture for picture in kept if not picture.is_reg)
+    regularisation = folder.balance_regularisation(training, regularisation)
     options = bucket_options(config)
     arranged = arrange((*training, *regularisation), options, config.batch_size)
     facts = DatasetFacts(

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lora_lab.failure import Failure
 from lora_lab.train.data.folder import Picture
@@ -10,38 +10,47 @@ from lora_lab.train.draws import seed_of
 
 
 def split_validation(
-    pictures: Sequence[Picture], split: float, seed: int
+    pictures: Sequence[Picture], split: float, seed: int, same: Mapping[str, str] | None = None
 ) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
     """(training, validation): round(n · split) pictures of each subset, at least one in all, are held out.
 
     A picture's rank is a hash of `seed` and its *content*: renaming, moving or reordering files changes nothing, and
     identical files are always on the same side (so a count can be missed where a folder has copies). Regularisation
-    pictures are never held out, nor is what has their content. At least one training picture stays. Raises Failure if
+    pictures are never held out, nor is what has their content. `same` maps content hashes to the one that stands for
+    them (see `twins`): what is the same is on the same side too. At least one training picture stays. Raises Failure if
     `split` > 0 and there are not two different pictures.
     """
     if split <= 0:
         return tuple(pictures), ()
-    regularisation = {picture.digest for picture in pictures if picture.is_reg}
-    candidates = [picture for picture in pictures if picture.digest not in regularisation]
-    ranked = sorted({picture.digest for picture in candidates}, key=lambda content: seed_of(seed, "split", content))
+    content_of = {picture.digest: (same or {}).get(picture.digest, picture.digest) for picture in pictures}
+    regularisation = {content_of[picture.digest] for picture in pictures if picture.is_reg}
+    candidates = [picture for picture in pictures if content_of[picture.digest] not in regularisation]
+    ranked = sorted(
+        {content_of[picture.digest] for picture in candidates}, key=lambda content: seed_of(seed, "split", content)
+    )
     if len(ranked) < 2:
         raise Failure(
             f"validation_split {split:g} needs two different pictures, the data set has {len(ranked)}",
             "add pictures or set validation_split to 0",
         )
-    held_out = _quotas_filled(candidates, split, ranked) or {ranked[0]}
+    held_out = _quotas_filled([(one.subset, content_of[one.digest]) for one in candidates], split, ranked) or {
+        ranked[0]
+    }
     if len(held_out) == len(ranked):
         held_out.remove(ranked[-1])
-    training = tuple(picture for picture in pictures if picture.digest not in held_out)
-    validation = tuple(picture for picture in candidates if picture.digest in held_out)
+    training = tuple(picture for picture in pictures if content_of[picture.digest] not in held_out)
+    validation = tuple(picture for picture in candidates if content_of[picture.digest] in held_out)
     return training, validation
 
 
-def _quotas_filled(candidates: Sequence[Picture], split: float, ranked: Sequence[str]) -> set[str]:
-    """Content hashes to hold out, subset by subset; a content that would overfill its subset's quota is passed over."""
+def _quotas_filled(candidates: Sequence[tuple[str, str]], split: float, ranked: Sequence[str]) -> set[str]:
+    """Content hashes to hold out of (subset, hash), subset by subset.
+
+    A content that would overfill its subset's quota is passed over.
+    """
     copies: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for picture in candidates:
-        copies[picture.subset][picture.digest] += 1
+    for subset, content in candidates:
+        copies[subset][content] += 1
     held_out: set[str] = set()
     for subset in sorted(copies):
         count = copies[subset]
