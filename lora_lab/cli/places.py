@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 def check_places(options: "SweepOptions") -> None:
     """Raise `Failure` for options that do not go together."""
+    from lora_lab.config import processes
+
+    if processes() > 1:
+        raise Failure("a sweep starts its own processes", "start it without accelerate launch; --jobs says how many")
     if options.address and options.executor != "ray":
         raise Failure("--address is that of a Ray cluster", "add --executor ray")
     if options.slurm and options.executor != "slurm":

@@ -1,7 +1,10 @@
 """`lora-lab train`: one config becomes one LoRA."""
 
+import contextlib
 import importlib.util
+import io
 import json
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +48,9 @@ def command(
     stopped when the same command is given again. Exit codes: 0 trained, 1 lint errors, 2 cannot run or failed, 130
     interrupted.
     """
+    rank = process_rank()
+    if rank:
+        return _follow(config, output_folder, dialect)
     ready = _linted(config, output_folder, dialect)
     if ready is None:
         return 1
@@ -55,6 +61,31 @@ def command(
             raise Failure("save_json_only is true but save_json_folder names no folder", "name one, or set it to false")
         return 0
     return _train(ready, tracking_uri, tracking=not no_tracking)
+
+
+def process_rank() -> int:
+    """Return which of the processes that `accelerate launch` has started this one is; 0 where it is the only one."""
+    from lora_lab.config import processes
+
+    return int(os.environ.get("RANK", "0")) if processes() > 1 else 0
+
+
+def _follow(path: Path, output_folder: Path | None, dialect: str | None) -> int:
+    """Train beside the first process, which alone writes and tells."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        config = _linted(path, output_folder, dialect)
+    if config is None:
+        return 1
+    if config.save_json_only:
+        return 0
+    from lora_lab.sweep.roles import RunToTrain
+
+    run = RunToTrain(config=config, folder=Path(), record=lambda event: None, name="", ended=lambda result: None)
+    try:
+        (result,) = built_in_trainer()([run], lambda step: None)
+    except KeyboardInterrupt:
+        return 130
+    return 2 if isinstance(result, Failure) else 0
 
 
 def _linted(path: Path, output_folder: Path | None, dialect: str | None) -> "TrainConfig | None":

@@ -1,5 +1,6 @@
 """What follows from a config by arithmetic alone: steps, learning rates, strength."""
 
+import os
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -21,6 +22,12 @@ class StepPlan:
 def effective_batch(config: TrainConfig, processes: int = 1) -> int:
     """Return the pictures that one optimizer step learns from."""
     return config.batch_size * config.gradient_acc_steps * processes
+
+
+def processes() -> int:
+    """Return how many processes train together, as `accelerate launch` tells each of them (WORLD_SIZE)."""
+    told = os.environ.get("WORLD_SIZE", "")
+    return max(int(told), 1) if told.isdigit() else 1
 
 
 def plan_steps(config: TrainConfig, batches_per_epoch: int) -> StepPlan:

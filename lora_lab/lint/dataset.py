@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lora_lab.config import StepPlan, plan_steps
+from lora_lab.config import StepPlan, plan_steps, processes
 from lora_lab.document import Span
 from lora_lab.failure import Failure
 from lora_lab.lint.caption_survey import CAPTION_SUFFIXES, Captions
@@ -139,7 +139,7 @@ def batches_per_epoch(view: View) -> int:
     known = sum(seen.header.sized for key, data in both(view) for seen in pictures(view.disk, data))
     if found is None or found.refused or known < sum(data.pictures for _, data in both(view)):
         return 0
-    return count_batches(found.uses.values(), view.config.batch_size)
+    return count_batches(found.uses.values(), view.config.batch_size * processes())
 
 
 def steps_of(view: View) -> StepPlan | None:

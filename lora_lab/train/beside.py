@@ -13,6 +13,7 @@ from lora_lab.train.loop import Diverged
 from lora_lab.train.save import Saver
 from lora_lab.train.step import Member
 from lora_lab.train.stop import Stop
+from lora_lab.train.together import ALONE, Together
 
 Judge = Callable[[int, Mapping[str, float]], bool]
 """Told a step and the latest metrics after each validation; whether the run should be cut short there."""
@@ -28,6 +29,10 @@ class RunResult:
     seconds: float
 
 
+LOOK_EVERY = 10
+"""Steps between two times that processes ask each other whether they are to stop."""
+
+
 @dataclass
 class Beside:
     """The loop's hook. `ended` has, by the members' keys, what has become of those that are over."""
@@ -40,7 +45,10 @@ class Beside:
     judges: Mapping[int, Judge] = field(default_factory=dict)
     ended: dict[int, RunResult | Failure] = field(default_factory=dict)
     tell_end: Callable[[int, RunResult | Failure], None] = lambda key, result: None
+    together: Together = ALONE
     _told: bool = False
+    _looks: int = 0
+    _asked: int = 0
 
     def _end(self, member: Member, result: RunResult | Failure) -> None:
         """Take down what has become of a member, and tell it at once: the others may need hours."""
@@ -93,7 +101,14 @@ class Beside:
 
     def state_due(self, boundary: bool) -> bool:
         """Whether an automatic state is due, or an end was asked for."""
-        return bool(self.stop.number) or self.keeper.due(boundary)
+        if self.together.processes == 1:
+            self._asked = self.stop.number
+            return bool(self._asked) or self.keeper.due(boundary)
+        self._looks += 1
+        if not boundary and self._looks % LOOK_EVERY:
+            return False
+        self._asked, due = self.together.highest(self.stop.number, int(self.keeper.due(boundary)))
+        return bool(self._asked) or bool(due)
 
     def keep_state(self, members: Sequence[Member], step: int, epoch: int) -> None:
         """Write the automatic states of members that have steps to go. Raises Stopped if an end was asked for.
@@ -109,10 +124,33 @@ class Beside:
             except OSError as error:  # noqa: PERF203 (few members)
                 reason = error.strerror or str(error)
                 self.keeper.put_off()
-        if self.stop.number:
+        if self._asked:
             after = f"stopped after step {step} of {members[0].plan.total_steps}"
             end = f"its state cannot be written: {reason}" if reason else "the same command goes on from there"
-            raise Stopped(f"{after}; {end}", self.stop.number)
+            raise Stopped(f"{after}; {end}", self._asked)
         if reason and not self._told:
             self._told = True
             self.tell(f"no state to go on from after a crash can be written: {reason}")
+
+
+@dataclass
+class Following(Beside):
+    """The hook of the processes that are not the first: in step with it, and without a trace."""
+
+    def __call__(self, member: Member, step: int, epoch: int) -> None:
+        """Leave files to the first process."""
+
+    def finished(self, member: Member) -> None:
+        """Take down the end alone."""
+        seconds = time.time() - self.began
+        self._end(member, RunResult(member.folder, dict(member.journal.latest), member.plan.total_steps, seconds))
+
+    def failed(self, member: Member, failure: Failure) -> None:
+        """Take down the end alone."""
+        self._end(member, failure)
+
+    def keep_state(self, members: Sequence[Member], step: int, epoch: int) -> None:
+        """Stop where the first process does."""
+        self.keeper.put_off()
+        if members and self._asked:
+            raise Stopped(f"stopped after step {step} of {members[0].plan.total_steps}", self._asked)

@@ -16,6 +16,7 @@ from lora_lab.config import (
     TrainConfig,
     arguments,
     effective_alpha,
+    effective_batch,
     learning_rate_of,
     network_args,
     network_module,
@@ -47,6 +48,7 @@ class DatasetFacts:
     tag_frequency: Mapping[str, Mapping[str, int]]
     buckets: Mapping[tuple[int, int], int]
     mean_ar_error: float
+    processes: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +172,7 @@ def _dataset(config: TrainConfig, facts: DatasetFacts) -> dict[str, object]:
     buckets = [{"resolution": list(size), "count": count} for size, count in facts.buckets.items()]
     return {
         "ss_batch_size_per_device": config.batch_size,
-        "ss_total_batch_size": config.batch_size * config.gradient_acc_steps,
+        "ss_total_batch_size": effective_batch(config, facts.processes),
         "ss_resolution": sides(config.train_resolution),
         "ss_color_aug": config.color_aug,
         "ss_flip_aug": config.flip_aug,

@@ -21,11 +21,15 @@ __all__ = ["AdapterOptions", "AdapterWeights", "LayerSize", "Pack", "PackState",
 
 @dataclass
 class PackState:
-    """Which adapters the next forward pass serves, in order of their parts of the batch, and at which micro-step."""
+    """Which adapters the next forward pass serves, in order of their parts of the batch, and at which micro-step.
+
+    `share` is which of how many pictures are this process's, where several processes share each batch.
+    """
 
     active: list[int] = field(default_factory=list)
     step: int = 0
     training: bool = True
+    share: tuple[slice, int] | None = None
 
 
 class PackedLayer(nn.Module):
@@ -77,7 +81,7 @@ class PackedLayer(nn.Module):
         `x` and `y` are their parts of the layer's input and output.
         """
         state = self.state
-        site = Site(self.base, self.name, state.step, state.training)
+        site = Site(self.base, self.name, state.step, state.training, state.share)
         update = members[0].updates(site, x, members)
         if members[0].magnitude is not None:
             update = self._redirected(update, y, members)

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 
-from lora_lab.config import TrainConfig, effective_alpha, effective_conv_alpha, plan_steps
+from lora_lab.config import TrainConfig, effective_alpha, effective_conv_alpha, plan_steps, processes
 from lora_lab.config.buckets import bucket_options
 from lora_lab.config.packs import SHARED_BY_A_PACK
 from lora_lab.failure import Failure
@@ -34,6 +35,7 @@ from lora_lab.train.metadata import DatasetFacts
 from lora_lab.train.noising import check_noise_and_loss
 from lora_lab.train.pack import AdapterOptions, LayerSize, Pack
 from lora_lab.train.step import Member, Session, encode_pixels
+from lora_lab.train.together import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,10 @@ class Dataset:
     pictures: tuple[Picture, ...]
 
 
-def read_dataset(config: TrainConfig) -> Dataset:
+def read_dataset(config: TrainConfig, together: int = 1) -> Dataset:
     """Scan the folders of a config, hold out validation pictures, and place everything in buckets.
 
+    A batch is what so many processes learn from together, `batch_size` pictures each.
     Raises Failure when a folder or picture can't be used.
     """
     read = folder.Reading(config.caption_extension, every_line=config.enable_wildcard)
@@ -63,7 +66,7 @@ def read_dataset(config: TrainConfig) -> Dataset:
     training = tuple(picture for picture in kept if not picture.is_reg)
     regularisation = folder.balance_regularisation(training, regularisation)
     options = bucket_options(config)
-    arranged = arrange((*training, *regularisation), options, config.batch_size)
+    arranged = arrange((*training, *regularisation), options, config.batch_size * together)
     facts = DatasetFacts(
         train_images=sum(picture.repeats for picture in training),
         reg_images=sum(picture.repeats for picture in regularisation),
@@ -73,6 +76,7 @@ def read_dataset(config: TrainConfig) -> Dataset:
         tag_frequency=tags.tag_frequency(training),
         buckets={found.size: len(found.entries) for found in arranged.buckets},
         mean_ar_error=_mean_ar_error(arranged),
+        processes=together,
     )
     validation = arrange(held_out, options, config.batch_size) if held_out else None
     return Dataset(arranged, validation, facts, pictures)
@@ -110,7 +114,13 @@ def make_accelerator(mixed_precision: str) -> Any:
     # accelerate keeps its settings in class attributes: without this the second run of a sweep could not differ
     AcceleratorState._reset_state(reset_partial_state=True)
     try:
-        return Accelerator(mixed_precision=mixed_precision)
+        wait = InitProcessGroupKwargs(timeout=PATIENCE)
+        several = processes()
+        on_cpus = several > 1 and not torch.cuda.is_available()  # accelerate has to be told, or each trains alone
+        accelerator = Accelerator(cpu=on_cpus, mixed_precision=mixed_precision, kwargs_handlers=[wait])
+        if accelerator.num_processes != several:
+            raise Failure(f"{several} processes were started, and cannot train together here", "start one")
+        return accelerator
     except ValueError as error:  # what accelerate says of a precision that the device lacks
         raise Failure(f"mixed_precision {mixed_precision}: {error}", 'set "mixed_precision": "fp16" or "no"') from error
 

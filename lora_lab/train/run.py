@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import platform
+import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +16,12 @@ import torch
 import transformers
 
 import lora_lab
-from lora_lab.config import TrainConfig, effective_alpha, sides
+from lora_lab.config import TrainConfig, effective_alpha, effective_batch, sides
 from lora_lab.failure import Failure
 from lora_lab.tracking.describe import run_started
 from lora_lab.tracking.events import DECIDES, DatasetUsed, Record, RunEnded, Status
-from lora_lab.train import prepare, stop, unfinished
-from lora_lab.train.beside import Beside, Judge, RunResult
+from lora_lab.train import prepare, stop, together, unfinished
+from lora_lab.train.beside import Beside, Following, Judge, RunResult
 from lora_lab.train.data import tags
 from lora_lab.train.loop import PackData, Progress, train_pack
 from lora_lab.train.metadata import output_name
@@ -30,6 +31,7 @@ from lora_lab.train.save import Saver, write_tag_report
 from lora_lab.train.state import load_state
 from lora_lab.train.step import Member, Session
 from lora_lab.train.text_cache import TextCache
+from lora_lab.train.together import Together
 
 MOST_TAGS = 100
 """Tags of the data set that a run tells, the commonest ones."""
@@ -97,8 +99,6 @@ def _end(runs: Sequence[Run], ended: Container[int], status: Status, message: st
 def _train(runs: Sequence[Run], ended: dict[int, RunResult | Failure], progress: Callable[[Progress], None]) -> None:
     configs = [run.config for run in runs]
     prepare.check_pack(configs)
-    for run in runs:
-        run.folder.mkdir(parents=True, exist_ok=True)
 
     def report(message: str) -> None:
         progress(Progress(0, 0, float("nan"), message))
@@ -106,15 +106,17 @@ def _train(runs: Sequence[Run], ended: dict[int, RunResult | Failure], progress:
     def tell(message: str) -> None:
         progress(Progress(0, 0, float("nan"), message, notice=True))
 
-    report("reading pictures")
-    dataset = prepare.read_dataset(configs[0])
     accelerator = prepare.make_accelerator(configs[0].mixed_precision)
+    processes = together.of(accelerator)
+    runs = _shared(runs, processes)
+    report("reading pictures")
+    dataset = prepare.read_dataset(configs[0], processes.processes)
     report("loading the base model")
     family, base = open_base(configs, accelerator)
     pack = prepare.make_pack(configs, family, base)
     try:
         texts = TextCache(f"{family.name} {base.hash} {configs[0].mixed_precision}")
-        session = Session(accelerator, family, base, pack, texts)
+        session = Session(accelerator, family, base, pack, texts, processes)
         prepare.prepare_models(session, configs[0], tell)
         data = prepare.make_data(configs, dataset, session, report)
         keeper = unfinished.Keeper()
@@ -122,26 +124,37 @@ def _train(runs: Sequence[Run], ended: dict[int, RunResult | Failure], progress:
         def join(key: int, run: Run) -> Member:
             member = prepare.add_member(session, run.config, key, data, (run.folder, run.record))
             keeper.decides[key] = unfinished.decisive(run.config, dataset, session)
-            found = _go_on(member, keeper.decides[key], tell)
+            found = _go_on_together(member, keeper.decides[key], tell, processes)
             keeper.started_at[key] = found.started_at
             return replace(member, first_step=found.step)
 
         members = _each(runs, join, session, ended)
         for member in members:
             tell_start(member, dataset, session, runs[member.key].name, keeper.decides[member.key])
-            if member.config.tag_occurrence_txt_file:
+            if member.config.tag_occurrence_txt_file and processes.first:
                 write_tag_report(member.folder, member.config, dataset.training.pictures)
         with stop.listening(tell) as asked:
             saver = Saver(session, dataset.facts, keeper.started_at)
-            beside = Beside(
-                saver, keeper, asked, tell, ended=ended, tell_end=lambda key, result: runs[key].ended(result)
-            )
+            kind = Beside if processes.first else Following
+            beside = kind(saver, keeper, asked, tell, ended=ended, tell_end=lambda key, result: runs[key].ended(result))
+            beside.together = processes
             beside.judges = {key: run.judge for key, run in enumerate(runs) if run.judge is not None}
             train_pack(session, members, data, beside, progress)
     finally:
         pack.detach()
         with contextlib.suppress(Exception):
             accelerator.free_memory()
+
+
+def _shared(runs: Sequence[Run], processes: Together) -> list[Run]:
+    """Return the runs with their folders made; several processes train one run, in the first one's folder."""
+    if processes.processes > 1:
+        if len(runs) > 1:
+            raise Failure("several processes train one run, not a pack", "start it without accelerate launch")
+        runs = [replace(runs[0], folder=Path(processes.of_the_first(str(runs[0].folder))))]
+    for run in runs if processes.first else ():
+        run.folder.mkdir(parents=True, exist_ok=True)
+    return list(runs)
 
 
 def _each(
@@ -162,6 +175,21 @@ def _each(
             run.record(RunEnded(status="FAILED", message=str(failure)))
             ended[key] = failure
     return members
+
+
+def _go_on_together(
+    member: Member, decides: Mapping[str, str], tell: Callable[[str], None], processes: Together
+) -> unfinished.Found:
+    """Let the first process look for a state; the others load what it has found."""
+    if processes.first:
+        found = _go_on(member, decides, tell)
+        processes.highest(found.step)
+        return found
+    (step,) = processes.highest(0)
+    if step:
+        kept = unfinished.path_of(member)
+        load_state(kept if kept.is_dir() else Path(str(member.config.load_previous_save_state)), member)
+    return unfinished.Found(step, time.time())
 
 
 def _go_on(member: Member, decides: Mapping[str, str], tell: Callable[[str], None]) -> unfinished.Found:
@@ -188,7 +216,7 @@ def _load(member: Member) -> int:
 def tell_start(member: Member, dataset: Dataset, session: Session, name: str, decides: Mapping[str, str]) -> None:
     """Record the run's parameters, with those that follow from them, its machine and its data."""
     config, plan = member.config, member.plan
-    batch = config.batch_size * config.gradient_acc_steps
+    batch = effective_batch(config, session.together.processes)
     derived = {
         "derived.scale": f"{effective_alpha(config) / config.net_dim:g}",
         "derived.effective_batch": str(batch),

@@ -22,6 +22,7 @@ from lora_lab.train.optimizer import ParamGroup, clip_gradients
 from lora_lab.train.pack import AdapterWeights, Pack
 from lora_lab.train.schedule import Schedule
 from lora_lab.train.text_cache import TextCache
+from lora_lab.train.together import ALONE, Together
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Session:
     base: Base
     pack: Pack
     texts: TextCache = field(default_factory=TextCache)
+    together: Together = ALONE
 
     @property
     def device(self) -> torch.device:
@@ -83,6 +85,9 @@ def pack_step(session: Session, members: Sequence[Member], batches: Sequence[Pac
             scaled = [member.scaler.scale(part) for member, part in zip(members, losses, strict=True)]
             torch.stack(scaled).sum().backward()  # the members share no parameter, so their gradients do not mix
         total += losses.detach()
+    if session.together.processes > 1:
+        gradients = [p.grad for member in members for group in member.groups for p in group["params"]]
+        session.together.add_up([total, *(gradient for gradient in gradients if gradient is not None)])
     norms = [_move(member) for member in members]
     _switch(members, "eval")
     for member in members:
@@ -136,13 +141,22 @@ def pack_losses(session: Session, members: Sequence[Member], batch: PackBatch) -
     t = torch.cat([noising.timesteps(m.config, size, batch.index) for m in members]).to(clean.device)
     acp = session.base.alphas_cumprod
     noisy = noise.add_noise(clean, torch.cat(added), acp, t)
+    weights, sizes = batch.weights.to(clean.device), batch.sizes.to(clean.device)
+    masks = (torch.ones(len(clean), 1, 1, 1) if batch.masks is None else batch.masks).to(clean.device)
+    ids, part_of_loss = batch.token_ids, 1.0
+    if session.together.processes > 1:  # then the pack has one member
+        own, part_of_loss = session.together.share(size)
+        session.pack.state.share = own, size
+        shared = (noisy, clean, noises, t, weights, sizes, masks)
+        noisy, clean, noises, t, weights, sizes, masks = (x[own] for x in shared)
+        ids = [part[own] for part in ids]
     with session.accelerator.autocast():
-        text = encode(session, members, batch.token_ids)
-        predicted = session.family.predict(session.base, noisy, t, text, batch.sizes.to(clean.device))
-    masks = torch.ones(len(clean), 1, 1, 1) if batch.masks is None else batch.masks
-    whole = (predicted, clean, noises, t, batch.weights.to(clean.device), masks.to(clean.device))
+        text = encode(session, members, ids)
+        predicted = session.family.predict(session.base, noisy, t, text, sizes)
+    whole = (predicted, clean, noises, t, weights, masks)
     split = zip(*(tensor.chunk(parts) for tensor in whole), strict=True)
-    return torch.stack([_loss_of(m.config, session.base, _Part(*part)) for m, part in zip(members, split, strict=True)])
+    losses = [_loss_of(m.config, session.base, _Part(*part)) for m, part in zip(members, split, strict=True)]
+    return torch.stack(losses) * part_of_loss
 
 
 class _Part(NamedTuple):

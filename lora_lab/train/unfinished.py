@@ -52,6 +52,8 @@ def decisive(config: TrainConfig, dataset: Dataset, session: Session) -> dict[st
         "base_model": session.base.hash,
         "vae": session.base.vae_hash,
     }
+    if session.together.processes > 1:
+        found["processes"] = str(session.together.processes)
     for key in state.STARTING_POINTS:
         found[key] = _content(getattr(config, key))
     for key in sorted(set(PARAMETERS) - UNDECIDING - LATER - PATHS):

@@ -24,10 +24,14 @@ def validation_losses(session: Session, members: Sequence[Member], pictures: Val
     totals = torch.zeros(len(members), dtype=torch.float64)
     count = 0
     with shown(*members), session.pack.serving(*(member.key for member in members)):
-        for number in range(len(pictures)):
+        for number in range(session.together.rank, len(pictures), session.together.processes):
             batch = pictures[number].of([member.key for member in members])
             totals += _batch_losses(session, members, batch)
             count += batch.weights.numel() // len(members)
+    if session.together.processes > 1:
+        seen = torch.tensor([float(count)], dtype=torch.float64)
+        session.together.add_up([totals, seen])
+        count = int(seen.item())
     return (totals / (count * len(TIMESTEPS))).tolist()
 
 

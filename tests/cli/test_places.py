@@ -52,3 +52,10 @@ def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("lora_lab.sweep.on_ray", raising=False)
     with pytest.raises(Failure, match=r"lora-lab\[ray\]"):
         places.ray_cluster(["python"], Path(), SweepOptions(executor="ray"))
+
+
+def test_a_sweep_is_not_launched_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below accelerate launch each process would train every run."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(Failure, match="without accelerate launch"):
+        places.check_places(SweepOptions())

@@ -78,12 +78,26 @@ def is_wide(layer: nn.Module) -> bool:
 
 
 class Site(NamedTuple):
-    """Where an update is made, and when: the layer, its name, the micro-step, and whether anything is dropped."""
+    """Where an update is made, and when: the layer, its name, the micro-step, and whether anything is dropped.
+
+    `share` is which of how many pictures these are, where several processes share a batch.
+    """
 
     layer: Layer
     name: str
     step: int
     training: bool
+    share: tuple[slice, int] | None = None
+
+    def kept(self, rate: float, shape: tuple[int, int], seed: int, stream: Stream) -> Tensor:
+        """Which of (rows, width) are kept here; of a shared batch, its own rows of what the whole batch draws."""
+        rows, width = shape
+        if self.share is None:
+            return kept(rate, shape, seed, stream, self.step, self.name)
+        own, pictures = self.share
+        each = rows // (own.stop - own.start)  # rows of a picture: places, or pieces of a long caption
+        whole = kept(rate, (each * pictures, width), seed, stream, self.step, self.name)
+        return whole[each * own.start : each * own.stop]
 
 
 class AdapterWeights(nn.Module):
@@ -236,7 +250,7 @@ def without_some_rows(site: Site, update: Tensor, members: Sequence[AdapterWeigh
         rate = member.options.rank_dropout
         if rate:
             seed = member.options.seed
-            masks[place] = kept(rate, (count, height), seed, "rank_dropout", site.step, site.name)
+            masks[place] = site.kept(rate, (count, height), seed, "rank_dropout")
     return update * over_outputs(site.layer, masks.to(update), update.ndim)
 
 

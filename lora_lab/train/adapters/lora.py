@@ -17,7 +17,6 @@ from lora_lab.train.adapters.base import (
     from_tokens,
     is_wide,
     kaiming,
-    kept,
     scales,
     stacked,
 )
@@ -83,11 +82,11 @@ def _dropped(site: Site, hidden: Tensor, members: Sequence[LoraWeights], count: 
 
 def _mask(site: Site, like: Tensor, weights: LoraWeights, count: int) -> Tensor:
     """What each of `like`, (count · places, rank), is multiplied by."""
-    options, at = weights.options, (site.step, site.name)
+    options = weights.options
     mask = torch.ones(like.shape)
     if options.dropout:
-        mask[:, : weights.rank] *= kept(options.dropout, (len(like), weights.rank), options.seed, "dropout", *at)
+        mask[:, : weights.rank] *= site.kept(options.dropout, (len(like), weights.rank), options.seed, "dropout")
     if options.rank_dropout:
-        ranks = kept(options.rank_dropout, (count, weights.rank), options.seed, "rank_dropout", *at)
+        ranks = site.kept(options.rank_dropout, (count, weights.rank), options.seed, "rank_dropout")
         mask[:, : weights.rank] *= ranks.repeat_interleave(len(like) // count, 0)
     return mask.to(like)
