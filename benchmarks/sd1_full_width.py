@@ -26,6 +26,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from lora_lab.config import TrainConfig
 from lora_lab.quickstart.draw import draw, random_scene
 from lora_lab.tracking.events import ignore
+from lora_lab.train import loop
 from lora_lab.train.base_files.single_file import LAYOUTS, load_tokenizer
 from lora_lab.train.families.sd1 import SD1
 from lora_lab.train.families.sd2 import SD2
@@ -122,6 +123,7 @@ def measure(options: argparse.Namespace, folder: Path, title: str) -> None:
         batch_size=1,
         max_steps=options.steps,
     )
+    loop.LOG_EVERY = 1  # so that every step is told
     times: list[float] = []
     done: list[int] = []
 
