@@ -54,7 +54,7 @@ class NetworkKinds(Topic):
             typical="false; true to come closer to full fine-tuning at low ranks, with a somewhat lower learning rate.",
             pitfalls=(
                 Pitfall(
-                    "Every step makes each layer's whole correction to measure it: about a third slower, and more.",
+                    "Every step makes each layer's whole correction to measure it, which takes longer than a LoRA's.",
                     "peft docs, lora developer guide, DoRA caveats",
                 ),
                 Pitfall(

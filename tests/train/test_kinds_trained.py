@@ -206,3 +206,16 @@ def test_loraplus_of_other_kinds(kind: str, train: Train) -> None:
         for one in (run, slow)
     ]
     assert moved[0] > 2.5 * moved[1] > 0
+
+
+@pytest.mark.parametrize("name", ["dora", "loha", "lokr"])
+def test_averaged_as_a_lora_is(name: str, train: Train) -> None:
+    """EMA of every kind: after two steps a tenth and two elevenths of what was before stay in every tensor."""
+    settings = {**KINDS[name], "scheduler": "constant"}
+    start = train(max_steps=1, learning_rate=1e-12, **settings).tensors
+    first, second = (train(max_steps=steps, **settings).tensors for steps in (1, 2))
+    averaged = train(max_steps=2, ema_decay=0.5, **settings).tensors
+    for key, last in second.items():
+        wanted = 2 / 11 * (0.1 * start[key] + 0.9 * first[key]) + 9 / 11 * last
+        torch.testing.assert_close(averaged[key], wanted, rtol=1e-4, atol=1e-6)
+    assert any(not torch.equal(averaged[key], last) for key, last in second.items())
