@@ -217,7 +217,8 @@ class OnRay:
     def _new(self) -> _Seat:
         """Ask for one more actor; Ray finds its place."""
         self._made += 1
-        threads = None if self._need.gpus else self._need.cpus
+        told = os.environ.get("OMP_NUM_THREADS", "")  # the last bits of a result depend on it
+        threads = int(told) if told.isdigit() else None if self._need.gpus else self._need.cpus
         options = {"num_gpus": self._need.gpus, "num_cpus": self._need.cpus, "max_concurrency": 4}
         actor = ray.remote(Station).options(**options)  # threads: it listens while it is told to stop
         stays = actor.remote(f"ray{self._made}-", self._command, str(self._folder.absolute()), threads)
