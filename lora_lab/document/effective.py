@@ -31,6 +31,10 @@ _OFF_AT_ZERO: Final = (
 """Keys whose 0 and null are the same to the trainer."""
 
 
+_OF_LOKR: Final = ("lokr_factor", "decompose_both")
+"""Keys that mean nothing to any other kind of network."""
+
+
 def effective(conversion: Conversion) -> dict[str, object]:
     """Return the meaning of every key; an invalid value stands for itself, an unknown one for its own name."""
     values = conversion.all_values
@@ -51,6 +55,8 @@ def effective(conversion: Conversion) -> dict[str, object]:
     _strengths(checked.config, valid, meant)
     for key in _OFF_AT_ZERO:
         meant[key] = meant[key] or None
+    if checked.config.network_type != "lokr":
+        meant |= {key: PARAMETERS[key].default for key in _OF_LOKR}
     return meant
 
 

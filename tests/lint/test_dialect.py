@@ -95,7 +95,7 @@ def test_beside_a_config_file_nothing_is_certain() -> None:
 
 def test_other_families_have_other_layers() -> None:
     """What is known of Stable Diffusion's layers and schedules is not said of FLUX."""
-    sd = "python train_network.py --network_dim 5000 --learning_rate 1e-4"
+    sd = "python train_network.py --pretrained_model_name_or_path m --network_dim 5000 --learning_rate 1e-4"
     assert "LL301" in found(sd, "a.sh")
     flux = "python flux_train_network.py --network_dim 5000 --learning_rate 1e-4"
     assert not [code for code in found(flux, "a.sh") if code.startswith(("LL3", "LL6", "LL7", "LL8"))]
