@@ -179,8 +179,6 @@ def _judge(source: Source, session: Session) -> None:
 def _judge_grid(source: Source, session: Session) -> bool:
     """Judge a grid of a sweep and its runs; return whether it is one. Raises `Failure`."""
     from lora_lab.document.yaml_text import read_yaml
-    from lora_lab.lint import Disk
-    from lora_lab.lint.machine import Machine
     from lora_lab.lint.report import Judged
     from lora_lab.sweep.lint_grid import is_grid, lint_grid
 
@@ -188,9 +186,7 @@ def _judge_grid(source: Source, session: Session) -> bool:
     document = read_yaml(source.path)
     if not is_grid(document):
         return False
-    options = session.options
-    disk = None if options.no_disk else Disk(document.folder)
-    found = lint_grid(document, disk, None if options.no_machine else Machine())
+    found = lint_grid(document, *_surroundings(document.folder, session))
     wanted = _settings(document.folder, session).wanted(found, source.path)
     session.judged.append(Judged(source.name, document.text, wanted))
     return True
@@ -217,17 +213,24 @@ def _settings(folder: Path, session: Session) -> "Settings":
     return session.settings[folder]
 
 
-def _findings(document: "Document", source: Source, settings: "Settings", session: Session) -> "tuple[Finding, ...]":
-    """Return the findings that are wanted; what is learned about the disk stays in the session."""
-    from lora_lab.lint import Disk, lint_document
+def _surroundings(folder: Path, session: Session) -> "tuple[Disk | None, Machine | None]":
+    """Return what may be looked at beside the text; what is learned of it stays in the session, for all files."""
+    from lora_lab.lint import Disk
     from lora_lab.lint.machine import Machine
 
     if not session.options.no_disk:
-        session.disk = session.disk.moved_to(document.folder) if session.disk else Disk(document.folder)
-    disk = None if session.options.no_disk else session.disk
+        session.disk = session.disk.moved_to(folder) if session.disk else Disk(folder)
     if not session.options.no_machine and session.machine is None:
         session.machine = Machine()
-    found = lint_document(document, disk, settings.target, session.machine).findings
+    return session.disk, session.machine
+
+
+def _findings(document: "Document", source: Source, settings: "Settings", session: Session) -> "tuple[Finding, ...]":
+    """Return the findings that are wanted."""
+    from lora_lab.lint import lint_document
+
+    disk, machine = _surroundings(document.folder, session)
+    found = lint_document(document, disk, settings.target, machine).findings
     wanted = settings.wanted(found, source.path)
     if document.origin is None or not any(finding.fix for finding in wanted):
         return wanted

@@ -113,6 +113,7 @@ class _Scheduler:
     _running: dict[int, Task] = field(default_factory=dict)
     _elsewhere: list[Job] = field(default_factory=list)
     _twins: dict[str, list[Job]] = field(default_factory=dict)
+    _identities: dict[int, str] = field(default_factory=dict)
     _stopping: bool = False
     _interrupted: bool = False
     _out_of_time: bool = False
@@ -151,6 +152,7 @@ class _Scheduler:
         fresh: list[Job] = []
         for rule in {job.rule.text for job in jobs if job.rule is not None}:
             done = {**cut_short(self.folder, rule), **done}
+        self._identities.update((job.run.index, job.identity) for job in jobs)
         for job in jobs:
             if job.identity in others and job.identity not in done and job.identity not in self._twins:
                 with contextlib.suppress(OSError):  # what cannot be taken over is trained
@@ -215,8 +217,7 @@ class _Scheduler:
             self._told(outcome)
         if outcome.status == "KILLED":
             self._stopping = True
-        identity = next(job.identity for job in self.jobs if job.run.index == outcome.run.index)
-        for twin in self._twins.pop(identity, []):
+        for twin in self._twins.pop(self._identities[outcome.run.index], []):
             record = read_record(outcome.folder)
             if outcome.status in ("FINISHED", "PRUNED") and record is not None:
                 self._end(reused(twin, outcome.folder, record))
