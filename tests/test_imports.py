@@ -19,7 +19,7 @@ ALLOWED = {
     "colorama",  # click needs it on Windows
     "lora_lab",
 }
-ALLOWED_OF_OURS = {"cli", "config", "document", "failure", "lint"}
+ALLOWED_OF_OURS = {"cli", "config", "document", "failure", "lint", "printable"}
 
 CODE = """
 import json, sys
@@ -78,5 +78,7 @@ def test_help_imports_no_config() -> None:
     """The list of commands needs none of what they do."""
     assert {name for name in imported_by("--help") if name.startswith("lora_lab.")} == {
         "lora_lab.cli",
+        "lora_lab.cli.say",
         "lora_lab.failure",
+        "lora_lab.printable",
     }

@@ -1,13 +1,16 @@
 """The command line. Each command lives in a file of its own and is imported only when it is called."""
 
 import importlib
+import io
 import os
 import sys
 
 import click
 
 from lora_lab import __version__
+from lora_lab.cli.say import say, say_coloured
 from lora_lab.failure import Failure, Stopped
+from lora_lab.printable import printable
 
 COMMANDS = {
     "lint": "Find what would waste a training run.",
@@ -72,16 +75,18 @@ def main() -> None:
     try:
         code = group.main(standalone_mode=False, color=_colour())
     except Failure as failure:
-        click.secho(f"error: {failure.what}", fg="red", err=True, color=_colour())
+        say_coloured(click.style(f"error: {printable(failure.what)}", fg="red"), err=True, colour=_colour())
         if failure.remedy:
-            click.echo(f"  {failure.remedy}", err=True)
+            say(f"  {printable(failure.remedy)}", err=True)
         code = 2
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        say(told.getvalue().removesuffix("\n"), err=True)
         code = 2
     except (click.Abort, KeyboardInterrupt) as ended:  # click makes the one of the other
         stopped = ended.__cause__ if isinstance(ended, click.Abort) else ended
-        click.echo(str(stopped or "") or "interrupted", err=True)
+        say(str(stopped or "") or "interrupted", err=True)
         code = stopped.exit_code if isinstance(stopped, Stopped) else 130
     except BrokenPipeError:
         code = 0

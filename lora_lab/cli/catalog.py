@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from lora_lab.cli.say import say
+
 
 @click.command()
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit with 1 and name the files that differ.")
@@ -28,5 +30,5 @@ def command(only_check: bool, root: Path | None) -> int:
         if not only_check:
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             write_whole(root / path, text)
-        click.echo(f"{path} is out of date: run `lora-lab catalog`" if only_check else f"wrote {path}")
+        say(f"{path} is out of date: run `lora-lab catalog`" if only_check else f"wrote {path}")
     return 1 if only_check and differing else 0

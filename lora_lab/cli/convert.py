@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lora_lab.cli.say import say, say_exactly
+
 if TYPE_CHECKING:
     from lora_lab.document.conversion import Conversion
 
@@ -44,11 +46,11 @@ def command(source: Path, output: Path | None, target: str, dialect: str | None,
     else:
         text = WRITERS[suffix](values)
     if output is None:
-        click.echo(text, nl=False)
+        say_exactly(text, newline=False)
     else:
         write_new(output, text, force=force)
     for line in _report(conversion, len(values) - len(left_out), left_out, output):
-        click.echo(line, err=True)
+        say(line, err=True)
 
 
 def _report(conversion: "Conversion", number: int, left_out: Mapping[str, str], output: Path | None) -> Iterator[str]:

@@ -7,6 +7,9 @@ from unicodedata import east_asian_width
 
 import click
 
+from lora_lab.cli.say import say, say_coloured, say_exactly
+from lora_lab.printable import printable
+
 if TYPE_CHECKING:
     from lora_lab.document.conversion import Conversion
 
@@ -30,16 +33,16 @@ def command(first: Path, second: Path, form: str) -> None:
     sides = converted(first), converted(second)
     rows = list(_rows(*sides))
     if form == "json":
-        click.echo(_as_json(first, second, sides, rows))
+        say_exactly(_as_json(first, second, sides, rows))
     else:
         for line in _as_text(first, second, rows):
-            click.echo(line)
+            say_coloured(line)
         for path, side in zip((first, second), sides, strict=True):
             lost = _lost(side)
             if lost:
-                click.echo(f"not compared, only in {path}: {', '.join(lost)}", err=True)
+                say(f"not compared, only in {path}: {', '.join(lost)}", err=True)
             if side.stand_ins:
-                click.echo(f"not compared, not recorded in {path}: {', '.join(sorted(side.stand_ins))}", err=True)
+                say(f"not compared, not recorded in {path}: {', '.join(sorted(side.stand_ins))}", err=True)
     click.get_current_context().exit(1 if rows else 0)
 
 
@@ -56,7 +59,7 @@ def _as_text(first: Path, second: Path, rows: Sequence[Row]) -> Iterator[str]:
     if not rows:
         yield "no difference"
         return
-    table = [("", str(first), str(second)), *((row.key, *row.shown) for row in rows)]
+    table = [("", printable(str(first)), printable(str(second))), *((row.key, *row.shown) for row in rows)]
     key_width, left_width = (max(_width(row[column]) for row in table) for column in (0, 1))
     for number, (key, left, right) in enumerate(table):
         key_cell, left_cell = _padded(key, key_width), _padded(left, left_width)
@@ -147,5 +150,5 @@ def _text(value: object) -> str:
         value = " ".join(f"{name}={one}" for name, one in value.items())
     if isinstance(value, list | tuple):
         value = ", ".join(map(str, value))
-    text = " ".join(str(value).split())
+    text = printable(" ".join(str(value).split()))
     return text if len(text) <= 60 else text[:57] + "..."

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lora_lab.cli.say import say_coloured, say_exactly
+from lora_lab.printable import printable
+
 if TYPE_CHECKING:
     from lora_lab.lint.doctor import Line, Torch
     from lora_lab.lint.machine import Machine
@@ -44,10 +47,10 @@ def command(form: str, no_import: bool) -> None:
     if form == "json":
         import json
 
-        click.echo(json.dumps([line._asdict() for line in lines], indent=2))
+        say_exactly(json.dumps([line._asdict() for line in lines], indent=2))
     else:
         for shown in _text(lines):
-            click.echo(shown)
+            say_coloured(shown)
     click.get_current_context().exit(1 if any(line.state == "missing" for line in lines) else 0)
 
 
@@ -89,9 +92,9 @@ def _text(lines: "list[Line]") -> Iterator[str]:
     width = max(len(line.name) for line in lines)
     for line in lines:
         sign, colour = _SIGNS[line.state]
-        yield f"{click.style(f'{sign:<8}', fg=colour)}{line.name:<{width}}  {line.found}"
+        yield f"{click.style(f'{sign:<8}', fg=colour)}{line.name:<{width}}  {printable(line.found)}"
         if line.remedy:
-            yield f"{'':<{8 + width}}  {click.style('=', dim=True)} {line.remedy}"
+            yield f"{'':<{8 + width}}  {click.style('=', dim=True)} {printable(line.remedy)}"
     counts = {state: sum(line.state == state for line in lines) for state in _SIGNS}
     verdict = "this machine can't train yet" if counts["missing"] else "this machine can train"
     yield f"{verdict}: {counts['missing']} missing, {counts['note']} to note"

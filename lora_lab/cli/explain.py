@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lora_lab.cli.say import say_coloured
 from lora_lab.cli.wrap import cells, wrapped
 
 if TYPE_CHECKING:
@@ -34,24 +35,24 @@ def command(word: str | None, form: str, lang: str) -> None:
     width = min(shutil.get_terminal_size().columns, WIDEST)
     language = _japanese() if lang == "ja" else _english()
     if word is None:
-        click.echo(_all_as_json(language) if form == "json" else "\n".join(_list(width, language)))
+        say_coloured(_all_as_json(language) if form == "json" else "\n".join(_list(width, language)))
         return
     known = _parameter(word)
     if known is not None:
         data = _parameter_as_data(language.of(known))
         text = json.dumps(data, indent=2, ensure_ascii=False) if form == "json" else None
-        click.echo(text or "\n".join(_page(known, width, language)))
+        say_coloured(text or "\n".join(_page(known, width, language)))
         return
     rule = _rule(word)
     if lang == "ja":
-        click.echo(language.word("The pages of rules are in English."), err=True)
+        say_coloured(language.word("The pages of rules are in English."), err=True)
     page = inspect.cleandoc(rule.page)
     if form == "json":
         known_parts = ("code", "name", "severity", "reads", "source", "targets")
         data = {part: getattr(rule, part) for part in known_parts} | {"page": page}
-        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        say_coloured(json.dumps(data, indent=2, ensure_ascii=False))
         return
-    click.echo("\n".join(_rule_page(rule, page)))
+    say_coloured("\n".join(_rule_page(rule, page)))
 
 
 def _parameter(word: str) -> "Parameter | None":
@@ -65,7 +66,7 @@ def _parameter(word: str) -> "Parameter | None":
     if name is None:
         return None
     if name != folded:
-        click.echo(f"{folded} is called {name} here.\n", err=True)
+        say_coloured(f"{folded} is called {name} here.\n", err=True)
     return PARAMETERS[name]
 
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lora_lab.cli.lint_report import show
+from lora_lab.cli.say import say_coloured
 from lora_lab.cli.sources import Source, may_be_config, sources, standard_input
+from lora_lab.printable import printable
 
 if TYPE_CHECKING:
     from lora_lab.document import Document
@@ -112,7 +114,7 @@ def command(files: tuple[str, ...], **options: Any) -> None:
         _judge(source, session)
     show(session, from_input="-" in files)
     for failure in session.failures:
-        click.secho(f"error: {failure}", fg="red", err=True)
+        say_coloured(click.style(f"error: {printable(failure)}", fg="red"), err=True)
     click.get_current_context().exit(_exit_code(session))
 
 

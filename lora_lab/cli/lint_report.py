@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lora_lab.cli.say import say, say_coloured, say_exactly
+
 if TYPE_CHECKING:
     from lora_lab.cli.lint import Session
     from lora_lab.lint.report import Judged
@@ -34,11 +36,11 @@ def show(session: "Session", *, from_input: bool) -> None:
         text = rendered(options.form, session.judged)
     to_errors = options.diff or options.form != "text" or (options.fix and from_input)
     for line in session.fixes:
-        _echo(line, err=to_errors)
+        say(line, err=to_errors)
     if options.output_file is not None:
         _write(options.output_file, text, session)
     elif text or not options.diff:
-        _echo(text, err=options.fix and from_input)
+        _echo(text, for_people=options.form == "text" and not options.diff, err=options.fix and from_input)
 
 
 def _write(path: Path, text: str, session: "Session") -> None:
@@ -73,7 +75,8 @@ def _as_text(session: "Session") -> Iterator[str]:
         yield hint
 
 
-def _echo(text: str, *, err: bool = False) -> None:
+def _echo(text: str, *, for_people: bool, err: bool = False) -> None:
     """Print, with a stand-in for what the terminal's encoding lacks; colours are dropped where it is no terminal."""
     encoding = (sys.stderr if err else sys.stdout).encoding or "utf-8"
-    click.echo(text.encode(encoding, "replace").decode(encoding), err=err)
+    known = text.encode(encoding, "replace").decode(encoding)
+    (say_coloured if for_people else say_exactly)(known, err=err)

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import click
-
+from lora_lab.cli.say import say
 from lora_lab.cli.table import duration
+from lora_lab.printable import printable, printable_lines
 from lora_lab.sweep.roles import Job, Outcome, RunProgress
 
 LINE_SECONDS = 10.0
@@ -53,12 +53,12 @@ class Lines:
 
     def say(self, line: str) -> None:
         """Print a line."""
-        click.echo(line)
+        say(line)
         sys.stdout.flush()
 
     def warn(self, line: str) -> None:
         """Print a warning; called from the tracker's thread too."""
-        click.echo(f"warning: {line}", err=True)
+        say(f"warning: {line}", err=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -88,7 +88,11 @@ class Bars(Lines):
         from rich.progress import Progress as Drawing
 
         self._drawing: Any = Drawing(
-            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), transient=True
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            transient=True,
         )
         self._whole = self._drawing.add_task("sweep", total=runs)
         self._bars: dict[int, Any] = {}
@@ -98,7 +102,7 @@ class Bars(Lines):
         """Show the run's bar."""
         super().started(job, folder)
         self._hide(job.run.index)  # a run that is tried again
-        self._bars[job.run.index] = self._drawing.add_task(job.run.name, total=None)
+        self._bars[job.run.index] = self._drawing.add_task(printable(job.run.name), total=None)
 
     def progressed(self, job: Job, progress: RunProgress) -> None:
         """Move both bars; a notice is a line above them."""
@@ -106,7 +110,7 @@ class Bars(Lines):
             super().progressed(job, progress)
             return
         self._parts[job.run.index] = progress.step / max(progress.total_steps, 1)
-        text = f"{job.run.name}  {step_text(progress)}"
+        text = printable(f"{job.run.name}  {step_text(progress)}")
         total = progress.total_steps or None  # None, before the steps are known, leaves the total as it is
         self._drawing.update(self._bars[job.run.index], total=total, completed=progress.step, description=text)
         self._drawing.update(self._whole, completed=self._over + sum(self._parts.values()))
@@ -119,7 +123,7 @@ class Bars(Lines):
 
     def say(self, line: str) -> None:
         """Print a line above the bars."""
-        self._drawing.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._drawing.console.print(printable_lines(line), markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, line: str) -> None:
         """Print a warning above the bars."""

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
+from lora_lab.cli.say import say
 from lora_lab.failure import Failure
 
 if TYPE_CHECKING:
@@ -59,14 +58,14 @@ def _cores() -> int:
 
 def ray_cluster(command: Sequence[str], folder: Path, options: "SweepOptions") -> "Executor":
     """Return the workers of a Ray cluster. Raises `Failure` where Ray is not installed, or no cluster is there."""
-    click.echo("connecting to the Ray cluster ..." if options.address else "starting Ray ...")
+    say("connecting to the Ray cluster ..." if options.address else "starting Ray ...")
     try:
         from lora_lab.sweep import on_ray
     except ImportError as error:
         raise Failure(f"Ray is not installed: {error}", "pip install 'lora-lab[ray]'") from error
     on_ray.connect(options.address)
     executor = on_ray.OnRay(command, folder, options.jobs)
-    click.echo(f"{executor.slots} worker{'s' if executor.slots != 1 else ''} on {executor.machines} machine(s)")
+    say(f"{executor.slots} worker{'s' if executor.slots != 1 else ''} on {executor.machines} machine(s)")
     return executor
 
 
@@ -84,5 +83,5 @@ def slurm_jobs(command: Sequence[str], folder: Path, name: str, options: "SweepO
         wanted[key] = value
     slots = options.jobs or on_slurm.SLOTS
     executor = on_slurm.OnSlurm(command, folder, on_slurm.submitter(folder.absolute(), name, wanted), slots)
-    click.echo(f"handing in up to {slots} jobs at a time; their logs are below {folder / on_slurm.JOBS}")
+    say(f"handing in up to {slots} jobs at a time; their logs are below {folder / on_slurm.JOBS}")
     return executor

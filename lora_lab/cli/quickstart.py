@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from lora_lab.cli.say import say
 from lora_lab.failure import Failure
 
 COMPARED = "compare.png"
@@ -32,7 +33,7 @@ def command(output_folder: Path, tracking_uri: str | None, no_tracking: bool) ->
     code = run_sweep(grid, SweepOptions(output_folder, tracking_uri, not no_tracking))
     picture = _compare(output_folder / "quickstart")
     if picture is not None:
-        click.echo(f"what the base and each run draw: {picture}")
+        say(f"what the base and each run draw: {picture}")
     return code
 
 

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
+from lora_lab.cli.say import say
 from lora_lab.sweep.grid import label
 from lora_lab.sweep.roles import Rule
 
@@ -39,10 +38,10 @@ def run_search(space: "Space", grid_path: Path, options: "SweepOptions") -> int:
     count = len(sample.runs)
     show_findings(judged.groups, count, ("point of the sample", "points of the sample"))
     if len(judged.bad) == count:
-        click.echo(f"none of {count} points from all over the space can be trained; nothing was started", err=True)
+        say(f"none of {count} points from all over the space can be trained; nothing was started", err=True)
         return 1
     said = f"{len(judged.bad)} of them cannot be trained and will be left out" if judged.bad else "all can be trained"
-    click.echo(f"  linted {count} points from all over the space: {said}")
+    say(f"  linted {count} points from all over the space: {said}")
     if options.dry_run:
         return 0
     from lora_lab.sweep.search import Search
@@ -54,7 +53,7 @@ def run_search(space: "Space", grid_path: Path, options: "SweepOptions") -> int:
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    say(line, err=True)
 
 
 class _Linter:
@@ -84,13 +83,13 @@ def show_space(space: "Space") -> None:
     """Print what is searched."""
     grid = space.grid
     seeds = f", each point with {len(grid.seeds)} seeds" if len(grid.seeds) > 1 else ""
-    click.echo(f"{grid.name}: a search of {grid.max_runs:,} runs for the {_best(grid)} {grid.metric.name}{seeds}")
+    say(f"{grid.name}: a search of {grid.max_runs:,} runs for the {_best(grid)} {grid.metric.name}{seeds}")
     for axis in space.varied:
-        click.echo(f"  {', '.join(axis.names)}: {_range(axis)}")
+        say(f"  {', '.join(axis.names)}: {_range(axis)}")
     for one in grid.derived:
-        click.echo(f"  {one.name}: {one.expression.text}")
+        say(f"  {one.name}: {one.expression.text}")
     if grid.early_terminate is not None:
-        click.echo(f"  cut short by {Rule(grid.early_terminate, grid.metric).text}")
+        say(f"  cut short by {Rule(grid.early_terminate, grid.metric).text}")
 
 
 def _best(grid: "Grid") -> str:

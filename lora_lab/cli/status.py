@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lora_lab.cli.say import say, say_exactly
 from lora_lab.failure import Failure
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def command(folder: Path, form: str) -> int:
         else:
             _show(path, sweep, runs)
     if form == "json":
-        click.echo(json.dumps(pages, indent=1, default=str, ensure_ascii=False))
+        say_exactly(json.dumps(pages, indent=1, default=str, ensure_ascii=False))
     return 0 if complete else 1
 
 
@@ -77,7 +78,7 @@ def _show(path: Path, sweep: "SweepRecord", runs: "Sequence[RunState]") -> None:
     said = [f"{count} {state}" for state, count in counts.most_common()]
     if sweep.planned > len(runs):
         said.append(f"{sweep.planned - len(runs)} to be proposed")
-    click.echo(f"{sweep.name} ({path}): " + ", ".join(said))
+    say(f"{sweep.name} ({path}): " + ", ".join(said))
     rows = []
     for run in runs:
         metric = run.metrics.get(sweep.metric)
@@ -91,5 +92,5 @@ def _show(path: Path, sweep: "SweepRecord", runs: "Sequence[RunState]") -> None:
                 run.state + (f": {run.reason}" if run.reason and run.state == "failed" else ""),
             ]
         )
-    click.echo(text_table(["run", *sweep.axes, "step", sweep.metric, "time", "state"], rows))
-    click.echo()
+    say(text_table(["run", *sweep.axes, "step", sweep.metric, "time", "state"], rows))
+    say()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lora_lab.cli.say import say
 from lora_lab.failure import Failure
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
     judged = judge(plan, grid.folder, Disk(grid.folder), Machine())
     show_findings(judged.groups, len(plan.runs))
     if judged.bad:
-        click.echo(f"{len(judged.bad)} of {len(plan.runs)} runs cannot be trained; nothing was started", err=True)
+        say(f"{len(judged.bad)} of {len(plan.runs)} runs cannot be trained; nothing was started", err=True)
         return 1
     if options.dry_run and len(plan.runs) > MOST_FORESEEN:
         return 0
@@ -177,7 +178,7 @@ def _planned_folder(path: Path, options: SweepOptions) -> "tuple[Grid, Plan]":
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    say(line, err=True)
 
 
 def _elsewhere(options: SweepOptions, axes: Sequence[str]) -> dict[str, object]:
@@ -211,20 +212,20 @@ def show_problems(document: "YamlDocument", problems: Sequence["ParseProblem"]) 
     lines = document.text.splitlines()
     for problem in problems:
         line, column = problem.span.line, problem.span.column
-        click.echo(f"{document.path}:{line}:{column}: error: {problem.message}", err=True)
+        say(f"{document.path}:{line}:{column}: error: {problem.message}", err=True)
         if line <= len(lines):
-            click.echo(f"    {lines[line - 1]}\n    {' ' * (column - 1)}^", err=True)
+            say(f"    {lines[line - 1]}\n    {' ' * (column - 1)}^", err=True)
 
 
 def show_plan(plan: "Plan") -> None:
     """Print the runs that are planned."""
     axes = f" over {', '.join(plan.axes)}" if plan.axes else ""
     cut = f"; max_runs leaves {plan.left_out:,} more points out" if plan.left_out else ""
-    click.echo(f"{plan.name}: {len(plan.runs):,} run{'s' if len(plan.runs) != 1 else ''}{axes}{cut}")
+    say(f"{plan.name}: {len(plan.runs):,} run{'s' if len(plan.runs) != 1 else ''}{axes}{cut}")
     for run in plan.runs[:MOST_SHOWN]:
-        click.echo(f"  {run.index + 1:>3}  {run.name}")
+        say(f"  {run.index + 1:>3}  {run.name}")
     if len(plan.runs) > MOST_SHOWN:
-        click.echo(f"       and {len(plan.runs) - MOST_SHOWN:,} more")
+        say(f"       and {len(plan.runs) - MOST_SHOWN:,} more")
 
 
 def show_findings(groups: Sequence["FindingGroup"], runs: int, of: tuple[str, str] = ("run", "runs")) -> None:
@@ -237,6 +238,6 @@ def show_findings(groups: Sequence["FindingGroup"], runs: int, of: tuple[str, st
             ", ..." if len(group.runs) > MOST_SHOWN else ""
         )
         which = "" if len(group.runs) == runs else f" ({numbers})"
-        click.echo(f"{finding.severity}: {message} [{finding.code} {finding.name}] in {where}{which}", err=True)
+        say(f"{finding.severity}: {message} [{finding.code} {finding.name}] in {where}{which}", err=True)
         if finding.remedy:
-            click.echo(f"    {finding.remedy}", err=True)
+            say(f"    {finding.remedy}", err=True)

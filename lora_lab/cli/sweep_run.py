@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
+from lora_lab.cli.say import say
 from lora_lab.failure import Failure
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def train_all(
         count = len(jobs) if isinstance(jobs, Sequence) else jobs.runs
         left = count - sum(outcome.status in COMPLETE for outcome in done.outcomes)
         why = f"max_hours {grid.max_hours:g} is over" if done.out_of_time else "interrupted"
-        click.echo(f"{why}: {left} runs are not finished; the same command goes on with them", err=True)
+        say(f"{why}: {left} runs are not finished; the same command goes on with them", err=True)
         return 130
     return 0 if all(outcome.status in COMPLETE for outcome in done.outcomes) else 1
 
@@ -91,7 +90,7 @@ def _executor(name: str, folder: Path, options: "SweepOptions") -> "MakeExecutor
         on_slurm = places.slurm_jobs(work.order(name, folder, job=True), folder, name, options)
         return lambda record, watch: on_slurm
     slots = places.gpu_slots(options.jobs)
-    click.echo(f"starting the trainer{f' {len(slots)} times' if len(slots) > 1 else ''} ...")
+    say(f"starting the trainer{f' {len(slots)} times' if len(slots) > 1 else ''} ...")
     return lambda record, watch: Processes(command, folder, slots)
 
 
@@ -106,7 +105,7 @@ def show_outlook(jobs: "Sequence[Job]", folder: Path, options: "SweepOptions") -
     known = outlook([job.config for job in jobs], [job.identity for job in jobs], folder, Disk(Path()), rule)
     left = known.runs - known.done
     if not left:
-        click.echo(f"  all {known.runs} runs are done before")
+        say(f"  all {known.runs} runs are done before")
         return
     slots = len(gpu_slots(options.jobs)) if options.executor == "local" else options.jobs or 1
     seconds = known.seconds(slots)
@@ -125,7 +124,7 @@ def show_outlook(jobs: "Sequence[Job]", folder: Path, options: "SweepOptions") -
     }
     for name, text in lines.items():
         if text:
-            click.echo(f"  {name:<9} {text}")
+            say(f"  {name:<9} {text}")
 
 
 @dataclass(frozen=True)
@@ -272,26 +271,26 @@ def show_outcomes(outcomes: Sequence["Outcome"], plan: "Plan", folder: Path) -> 
 
     if not outcomes:
         return
-    click.echo(f"\n{outcome_table(outcomes, plan.metric, plan.axes)}\n")
+    say(f"\n{outcome_table(outcomes, plan.metric, plan.axes)}\n")
     for outcome in outcomes:
         if outcome.status == "FAILED":
-            click.echo(f"{outcome.folder.name} failed: {outcome.reason}", err=True)
+            say(f"{outcome.folder.name} failed: {outcome.reason}", err=True)
     best = best_of(outcomes, plan.metric)
     if best is not None:
         value = best.metrics[plan.metric.name]
-        click.echo(f"best: {best.run.name} ({plan.metric.name} {value:.5g})\n      {best.lora}")
-        click.echo(f"      lora-lab train {_quoted(_best_config(best, folder))} trains it again")
+        say(f"best: {best.run.name} ({plan.metric.name} {value:.5g})\n      {best.lora}")
+        say(f"      lora-lab train {_quoted(_best_config(best, folder))} trains it again")
     shares = ", ".join(f"{axis} {share:.0%}" for axis, share in shares_of(outcomes, plan).items())
     if shares:
-        click.echo(f"what mattered for {plan.metric.name}: {shares}")
-    click.echo(f"runs: {folder}")
+        say(f"what mattered for {plan.metric.name}: {shares}")
+    say(f"runs: {folder}")
 
 
 def _show_target(name: str, target: "Target", tracking_uri: str | None) -> None:
     """Print how to look at the runs in MLflow."""
     option = f" --tracking-uri {target.shown}" if tracking_uri else ""
     quoted = f'"{name}"' if " " in name else name
-    click.echo(f"look: lora-lab ui {quoted}{option}")
+    say(f"look: lora-lab ui {quoted}{option}")
 
 
 def _best_config(best: "Outcome", folder: Path) -> Path:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from lora_lab.cli.say import say
 from lora_lab.failure import Failure
 
 
@@ -29,19 +30,19 @@ def command(folder: Path, tracking_uri: str | None) -> int:
     if not folders:
         raise Failure(f"no runs below {folder}", "name the folder that the runs were trained into")
     waiting = sum(unsent(path, target.key) > 0 for path in folders)
-    click.echo(f"{len(folders)} runs below {folder}, {waiting} with something that {target.shown} is not known to have")
+    say(f"{len(folders)} runs below {folder}, {waiting} with something that {target.shown} is not known to have")
     told: list[str] = []
 
     def warn(line: str) -> None:
         told.append(line)
-        click.echo(f"warning: {line}", err=True)
+        say(f"warning: {line}", err=True)
 
     shipper = Shipper(target, warn)
     for path in folders:
         shipper.add(path)
     complete = shipper.close(None)
     left = sum(unsent(path, target.key) > 0 for path in folders)
-    click.echo("MLflow has everything" if complete and not left else f"{left} runs are not there completely")
+    say("MLflow has everything" if complete and not left else f"{left} runs are not there completely")
     return 0 if complete and not left else 1
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lora_lab.cli.say import say
 from lora_lab.failure import Failure
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _linted(path: Path, output_folder: Path | None, dialect: str | None) -> "Tra
 
     document = read_trainable(path, dialect)
     for line in reading(path, document):
-        click.echo(line, err=True)
+        say(line, err=True)
     result = lint_document(document, Disk(document.folder), machine=Machine())
     _show(path, result)
     if not result.usable:
@@ -113,9 +114,9 @@ def _show(path: Path, result: "LintResult") -> None:
 
     worth_saying = tuple(finding for finding in result.findings if finding.severity != "info")
     for line in text_report(Judged(str(path), result.document.text, worth_saying)):
-        click.echo(line, err=True)
+        say(line, err=True)
     if not result.usable:
-        click.echo("nothing was trained", err=True)
+        say("nothing was trained", err=True)
 
 
 def _save_json(config: "TrainConfig") -> None:
@@ -129,7 +130,7 @@ def _save_json(config: "TrainConfig") -> None:
         write_whole(path, json.dumps(config.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
         raise Failure(f"{path} cannot be written: {error.strerror}", "choose another save_json_folder") from error
-    click.echo(f"config written to {path}")
+    say(f"config written to {path}")
 
 
 def _train(config: "TrainConfig", tracking_uri: str | None, *, tracking: bool) -> int:
@@ -139,7 +140,7 @@ def _train(config: "TrainConfig", tracking_uri: str | None, *, tracking: bool) -
     from lora_lab.tracking.recorder import Tracker
     from lora_lab.tracking.target import choose_target
 
-    click.echo("starting the trainer ...")
+    say("starting the trainer ...")
     train = built_in_trainer()
     run = PlannedRun(0, config.change_output_name or "last", {}, {})
     watch = make_watch(1)
@@ -207,7 +208,7 @@ def _show_result(lora: Path, metrics: "Mapping[str, float]", steps: int, seconds
     from lora_lab.cli.table import duration
 
     figures = ", ".join(f"{key} {metrics[key]:.5g}" for key in ("val_loss", "loss") if key in metrics)
-    click.echo(f"trained {steps} steps in {duration(seconds)}: {figures}\n{lora}")
+    say(f"trained {steps} steps in {duration(seconds)}: {figures}\n{lora}")
 
 
 class _Log:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lora_lab.cli.say import say
 from lora_lab.failure import Failure
 
 if TYPE_CHECKING:
@@ -54,12 +55,12 @@ def _serve(target: "Target", sweep: str | None, port: int, *, browser: bool) -> 
     from lora_lab.tracking.server import free_port, start_server
 
     chosen = free_port(port)
-    click.echo(f"starting MLflow on port {chosen} ..." + (f" ({port} is taken)" if chosen != port else ""))
+    say(f"starting MLflow on port {chosen} ..." + (f" ({port} is taken)" if chosen != port else ""))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server's processes end with this one
     server = start_server(target, chosen)
     try:
         show(server.address, sweep, browser=browser)
-        click.echo("Ctrl-C ends the server")
+        say("Ctrl-C ends the server")
         with contextlib.suppress(KeyboardInterrupt):
             server.process.wait()
             raise Failure("MLflow's server has ended", "look into mlflow-server.log beside the database")
@@ -77,8 +78,8 @@ def show(address: str, sweep: str | None, *, browser: bool) -> None:
     found = choose(experiments(address), sweep)
     shown = without_secrets(address)
     table = runs_address(shown, found.id, shared_view=found.has_view)
-    click.echo(f"{found.name}\n  runs:   {table}")
-    click.echo(f"  curves: {runs_address(shown, found.id, shared_view=found.has_view, chart=True)}")
+    say(f"{found.name}\n  runs:   {table}")
+    say(f"  curves: {runs_address(shown, found.id, shared_view=found.has_view, chart=True)}")
     if browser:
         webbrowser.open(table)
 

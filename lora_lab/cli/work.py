@@ -16,6 +16,7 @@ from types import FrameType
 
 from lora_lab.cli.train import built_in_trainer
 from lora_lab.failure import Failure
+from lora_lab.printable import printable
 from lora_lab.sweep.roles import Message, Warned
 from lora_lab.sweep.wire import message_line, read_task
 from lora_lab.sweep.worker import Worker
@@ -49,7 +50,7 @@ def main() -> int:
             )
             worker.work(read_task(line))
     except Failure as failure:
-        print(f"error: {failure}", file=sys.stderr)  # noqa: T201 -- the worker's log
+        print(f"error: {printable(str(failure))}", file=sys.stderr)  # noqa: T201 -- the worker's log
         return 2
     except (KeyboardInterrupt, BrokenPipeError):
         return 130

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from lora_lab.document import Span
 from lora_lab.lint.finding import Finding
+from lora_lab.printable import printable
 
 WIDEST = 100
 """Columns of a source line that are shown; a longer one is cut around the place in question."""
@@ -25,11 +26,6 @@ class Judged(NamedTuple):
 def plain(text: str, role: str) -> str:
     """Return the text as it is."""
     return text
-
-
-def printable(text: str) -> str:
-    """Return the text with one harmless sign for every control character: a file must not steer the terminal."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else _stand_in(char) for char in text)
 
 
 def text_report(judged: Judged, style: Style = plain) -> Iterator[str]:
@@ -84,13 +80,6 @@ def _source(line: str, span: Span, style: Style) -> Iterator[str]:
     bar = style("|", "gutter")
     yield f"  {style(number, 'gutter')} {bar} {shown}"
     yield f"  {' ' * len(number)} {bar} {' ' * indent}{style('^' * under, 'error')}"
-
-
-def _stand_in(char: str) -> str:
-    """Return one printable sign for one that is not."""
-    import unicodedata  # noqa: PLC0415 -- a megabyte that few files need
-
-    return " " if char == "\t" or unicodedata.category(char) == "Zs" else "\N{REPLACEMENT CHARACTER}"
 
 
 def _columns(text: str) -> int:

@@ -6,7 +6,8 @@ https://docs.github.com/en/actions/reference/workflow-commands-for-github-action
 from collections.abc import Sequence
 
 from lora_lab.lint.finding import Finding
-from lora_lab.lint.report import Judged, printable
+from lora_lab.lint.report import Judged
+from lora_lab.printable import printable
 
 _COMMANDS = {"error": "error", "warning": "warning", "info": "notice"}
 

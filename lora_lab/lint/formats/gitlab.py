@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from lora_lab.lint.report import Judged, printable
+from lora_lab.lint.report import Judged
+from lora_lab.printable import printable
 
 _SEVERITIES = {"error": "major", "warning": "minor", "info": "info"}
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from lora_lab.lint.finding import Finding
-from lora_lab.lint.report import Judged, printable
+from lora_lab.lint.report import Judged
+from lora_lab.printable import printable
 
 
 def render(files: Sequence[Judged]) -> str:

@@ -13,8 +13,9 @@ from urllib.parse import quote
 from lora_lab import __version__
 from lora_lab.lint.finding import Finding
 from lora_lab.lint.register import RULES
-from lora_lab.lint.report import Judged, printable
+from lora_lab.lint.report import Judged
 from lora_lab.lint.rule import Rule
+from lora_lab.printable import printable
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _LEVELS = {"error": "error", "warning": "warning", "info": "note"}

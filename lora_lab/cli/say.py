@@ -1,0 +1,26 @@
+"""The only way to the terminal: what other people wrote gets there without its control characters.
+
+ruff refuses `click.echo` everywhere else in this package.
+"""
+
+import sys
+
+import click
+
+from lora_lab.printable import printable_lines
+
+
+def say(text: object = "", *, err: bool = False) -> None:
+    """Print a text for people; control characters in it become harmless signs, line ends and tabs stay."""
+    click.echo(printable_lines(str(text)), err=err)
+
+
+def say_coloured(text: str, *, err: bool = False, colour: bool | None = None) -> None:
+    """Print a text that `click.style` has coloured, all parts of it `printable` before that."""
+    click.echo(text, err=err, color=colour)
+
+
+def say_exactly(text: str, *, newline: bool = True, err: bool = False) -> None:
+    """Print a text for programs as it is; where a terminal reads it, like `say`."""
+    stream = sys.stderr if err else sys.stdout
+    click.echo(printable_lines(text) if stream.isatty() else text, nl=newline, err=err)
