@@ -1,6 +1,7 @@
 """`lora-lab status`: how the runs of a sweep stand, from another terminal, while it goes on or after it."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from lora_lab.cli.say import say, say_exactly
 from lora_lab.failure import Failure
 
 if TYPE_CHECKING:
+    from lora_lab.sweep.comparable import Comparable
     from lora_lab.sweep.sweep_record import RunState, SweepRecord
 
 DEEPEST = 3
@@ -71,7 +73,7 @@ def _states(path: Path, sweep: "SweepRecord") -> "list[RunState]":
 
 def _show(path: Path, sweep: "SweepRecord", runs: "Sequence[RunState]") -> None:
     """Print one sweep: how many runs stand how, and a line for each."""
-    from lora_lab.cli.table import duration, text_table
+    from lora_lab.cli.table import duration, not_comparable, text_table
     from lora_lab.sweep.grid import label
 
     counts = Counter(run.state for run in runs)
@@ -79,8 +81,10 @@ def _show(path: Path, sweep: "SweepRecord", runs: "Sequence[RunState]") -> None:
     if sweep.planned > len(runs):
         said.append(f"{sweep.planned - len(runs)} to be proposed")
     say(f"{sweep.name} ({path}): " + ", ".join(said))
+    known = _comparable(sweep, runs)
+    marks = [] if known.all_alike else ["judged"]
     rows = []
-    for run in runs:
+    for run, letter in zip(runs, known.letters, strict=True):
         metric = run.metrics.get(sweep.metric)
         rows.append(
             [
@@ -88,9 +92,22 @@ def _show(path: Path, sweep: "SweepRecord", runs: "Sequence[RunState]") -> None:
                 *(label(run.axes.get(axis)) for axis in sweep.axes),
                 f"{run.step}/{run.total_steps}" if run.total_steps else "-",
                 f"{metric:.5g}" if metric is not None else "-",
+                *(letter or "-" for _ in marks),
                 duration(run.seconds) if run.seconds else "-",
                 run.state + (f": {run.reason}" if run.reason and run.state == "failed" else ""),
             ]
         )
-    say(text_table(["run", *sweep.axes, "step", sweep.metric, "time", "state"], rows))
+    say(text_table(["run", *sweep.axes, "step", sweep.metric, *marks, "time", "state"], rows))
+    for line in not_comparable(known, sweep.metric):
+        say(line)
     say()
+
+
+def _comparable(sweep: "SweepRecord", runs: "Sequence[RunState]") -> "Comparable":
+    """Return which runs compare by the sweep's metric."""
+    from lora_lab.sweep.comparable import Judging, comparable, judging_of
+
+    judgings = [judging_of(run.validation, run.folder) if run.folder else Judging() for run in runs]
+    measured = [run.metrics.get(sweep.metric, math.nan) for run in runs]
+    found = zip(judgings, measured, strict=True)
+    return comparable(sweep.metric, [(judging, value == value) for judging, value in found])

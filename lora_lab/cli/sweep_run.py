@@ -267,7 +267,8 @@ def jobs_of(judged: "JudgedPlan", grid: "Grid", digests: "Digests | None" = None
 def show_outcomes(outcomes: Sequence["Outcome"], plan: "Plan", folder: Path) -> None:
     """Print the table of the runs and the best of them."""
     from lora_lab.cli.sweep_summary import shares_of
-    from lora_lab.cli.table import best_of, outcome_table
+    from lora_lab.cli.table import best_of, judged, outcome_table
+    from lora_lab.config import quoted
 
     if not outcomes:
         return
@@ -278,8 +279,10 @@ def show_outcomes(outcomes: Sequence["Outcome"], plan: "Plan", folder: Path) -> 
     best = best_of(outcomes, plan.metric)
     if best is not None:
         value = best.metrics[plan.metric.name]
-        say(f"best: {best.run.name} ({plan.metric.name} {value:.5g})\n      {best.lora}")
-        say(f"      lora-lab train {_quoted(_best_config(best, folder))} trains it again")
+        alike = judged(outcomes, plan.metric)
+        among = "" if alike.all_alike else f", of the {alike.letters.count('A')} runs marked A"
+        say(f"best: {best.run.name} ({plan.metric.name} {value:.5g}{among})\n      {best.lora}")
+        say(f"      lora-lab train {quoted(_best_config(best, folder))} trains it again")
     shares = ", ".join(f"{axis} {share:.0%}" for axis, share in shares_of(outcomes, plan).items())
     if shares:
         say(f"what mattered for {plan.metric.name}: {shares}")
@@ -302,7 +305,3 @@ def _best_config(best: "Outcome", folder: Path) -> Path:
     values["output_folder"] = str(folder / "best")
     write_whole(path, json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n")
     return path
-
-
-def _quoted(path: Path) -> str:
-    return f'"{path}"' if " " in str(path) else str(path)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_lab.cli.table import best_of, outcome_table, ranked
+from lora_lab.cli.table import best_of, judged, outcome_table, ranked
 from lora_lab.sweep.grid import label, labels
 from lora_lab.sweep.importance import importance
 from lora_lab.sweep.plan import Plan
@@ -29,6 +29,9 @@ ENOUGH = 4
 
 MOST_ROWS = 30
 """Runs in the table of a sweep's summary, the best ones."""
+
+GROUPS_TAG = "lora_lab.validation_sets"
+"""The tag of a sweep that says how many things its runs are judged on: all of them compare where it is 1."""
 
 MOST_GRIDS = 4
 """Prompts of which there is a grid picture."""
@@ -78,6 +81,7 @@ class SweepSummary:
             METRIC_TAG: self.plan.metric.name,
             GOAL_TAG: self.plan.metric.goal,
             "lora_lab.run_folder": str(self.folder),
+            GROUPS_TAG: str(len(set(judged(self._outcomes, self.plan.metric).letters) - {""})),
             **git_tags(Path.cwd()),
             **self._pictures,
         }
@@ -148,12 +152,16 @@ def main_axes(plan: Plan, shares: Mapping[str, float]) -> tuple[str, str]:
 
 
 def shares_of(outcomes: Sequence[Outcome], plan: Plan) -> dict[str, float]:
-    """Return which part of the metric's variance each parameter explains, where there are runs enough to tell."""
+    """Return which part of the metric's variance each parameter explains, where there are runs enough to tell.
+
+    Only the largest group of runs that compare counts.
+    """
     name = plan.metric.name
+    letters = judged(outcomes, plan.metric).letters
     points = [
         (outcome.run.axes, outcome.metrics[name])
-        for outcome in outcomes
-        if outcome.status == "FINISHED" and math.isfinite(outcome.metrics.get(name, math.nan))
+        for outcome, letter in zip(outcomes, letters, strict=True)
+        if letter == "A" and outcome.status == "FINISHED" and math.isfinite(outcome.metrics[name])
     ]
     return importance(points, plan.axes) if len(points) >= ENOUGH else {}
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lora_lab.sweep.comparable import Comparable, Judging, comparable, judging_of
 from lora_lab.sweep.execute import Outcome
 from lora_lab.sweep.grid import Metric, label
 
@@ -38,41 +39,72 @@ def duration(seconds: float) -> str:
 
 
 def ranked(outcomes: Sequence[Outcome], metric: Metric) -> list[Outcome]:
-    """Return the outcomes, the best first; those without the metric last, in their order. NaN is no metric."""
+    """Return the outcomes, the best first; those without the metric last, in their order. NaN is no metric.
 
-    def rank(outcome: Outcome) -> tuple[bool, float]:
+    Runs that are judged on different things are not ranked among each other: the largest group comes first.
+    """
+    letters = judged(outcomes, metric).letters
+    sign = 1 if metric.goal == "minimize" else -1
+
+    def rank(place: int) -> tuple[bool, int, str, float]:
+        letter = letters[place]
+        return (not letter, len(letter), letter, sign * outcomes[place].metrics[metric.name] if letter else 0.0)
+
+    return [outcomes[place] for place in sorted(range(len(outcomes)), key=rank)]
+
+
+def judged(outcomes: Sequence[Outcome], metric: Metric) -> Comparable:
+    """Return which outcomes compare."""
+    told = {outcome.validation for outcome in outcomes}
+    same = len(told) == 1 and "" not in told  # then nobody has to look into the folders
+    runs = []
+    for outcome in outcomes:
         value = outcome.metrics.get(metric.name)
-        if value is None or value != value:
-            return (True, 0.0)
-        return (False, value if metric.goal == "minimize" else -value)
-
-    return sorted(outcomes, key=rank)
+        judging = Judging(outcome.validation) if same else judging_of(outcome.validation, outcome.folder)
+        runs.append((judging, value is not None and value == value))
+    return comparable(metric.name, runs)
 
 
 def best_of(outcomes: Sequence[Outcome], metric: Metric) -> Outcome | None:
-    """Return the best finished run, or None where none has the metric."""
+    """Return the best finished run of the largest group of runs that compare; None where none has the metric."""
     finished = [outcome for outcome in outcomes if outcome.status == "FINISHED"]
-    first = ranked(finished, metric)[:1]
-    value = first[0].metrics.get(metric.name) if first else None
-    return first[0] if value is not None and value == value else None
+    letters = judged(finished, metric).letters
+    return ranked(finished, metric)[0] if any(letters) else None
+
+
+def not_comparable(known: Comparable, metric: str) -> list[str]:
+    """Return a line for each group of runs that does not compare with the largest one."""
+    lines = []
+    for letter, reason in known.reasons.items():
+        count = known.letters.count(letter)
+        runs = f"{count} run{'s' * (count > 1)} marked {letter}"
+        lines.append(f"{metric} of {runs} does not compare with that of A: {reason}")
+    return lines
 
 
 def outcome_table(outcomes: Sequence[Outcome], metric: Metric, axes: Sequence[str]) -> str:
-    """Return the runs, the best first: folder, varied values, metrics, steps, time, status."""
+    """Return the runs, the best first: folder, varied values, metrics, steps, time, status.
+
+    Where runs are judged on different things, a letter says which compare, and a line why others do not.
+    """
     names = list(dict.fromkeys((metric.name, "val_loss", "loss")))
-    header = ["run", *axes, *names, "steps", "time", "status"]
+    order = ranked(outcomes, metric)
+    known = judged(order, metric)
+    marks = [] if known.all_alike else ["judged"]
+    header = ["run", *axes, *names, *marks, "steps", "time", "status"]
     rows = [
         [
             outcome.folder.name,
             *(_short(outcome.run.axes.get(axis)) for axis in axes),
             *(_number(outcome.metrics, name) for name in names),
+            *(letter or "-" for _ in marks),
             str(outcome.steps) if outcome.steps else "-",
             duration(outcome.seconds),
             _status(outcome),
         ]
-        for outcome in ranked(outcomes, metric)
+        for outcome, letter in zip(order, known.letters, strict=True)
     ]
-    return text_table(header, rows)
+    return "\n".join([text_table(header, rows), *not_comparable(known, metric.name)])
 
 
 def _status(outcome: Outcome) -> str:

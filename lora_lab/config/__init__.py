@@ -4,7 +4,7 @@ from lora_lab.config.about import REQUIRED, Pitfall
 from lora_lab.config.check import Checked, FieldProblem, check, expected, shown
 from lora_lab.config.names import ALIASES, nearest_key
 from lora_lab.config.parameters import PARAMETERS, Parameter
-from lora_lab.config.paths import hub_name, resolve_path, with_absolute_paths
+from lora_lab.config.paths import hub_name, quoted, resolve_path, with_absolute_paths
 from lora_lab.config.shapes import OPTIMIZERS, arguments, sides
 from lora_lab.config.steps import (
     NETWORK_ARGS,
@@ -56,6 +56,7 @@ __all__ = [
     "network_module",
     "plan_steps",
     "processes",
+    "quoted",
     "resolve_path",
     "scale",
     "shown",

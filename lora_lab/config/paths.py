@@ -1,6 +1,7 @@
 """Paths as they stand in a config, made absolute."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,10 @@ MODEL_FILES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 _HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
+_PLAIN: Final = re.compile(r"[\w@%+=:,./\\-]+")
+_MEANS_SOMETHING: Final = frozenset('$`"!\n')
+"""Letters that mean something to a shell between double quotes."""
+
 
 def resolve_path(text: str, folder: Path) -> Path:
     """Return the absolute path that a text in a file of `folder` names.
@@ -27,6 +32,14 @@ def resolve_path(text: str, folder: Path) -> Path:
     if text.startswith(SCHEME):
         return _inside_package(text.removeprefix(SCHEME))
     return (folder / _home(text)).absolute()
+
+
+def quoted(path: Path) -> str:
+    """Return a path as it is typed at a command line: in quotes where a shell would not read it as one plain word."""
+    text = str(path)
+    if _PLAIN.fullmatch(text):
+        return text
+    return shlex.quote(text) if set(text) & _MEANS_SOMETHING else f'"{text}"'
 
 
 def hub_name(text: str, folder: Path) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from lora_lab.config import PARAMETERS, resolve_path
+from lora_lab.config import PARAMETERS, quoted, resolve_path
 from lora_lab.document.dialects import read_config
 from lora_lab.document.document import Document, Dropped, Entry, Origin
 from lora_lab.failure import Failure
@@ -49,7 +49,7 @@ def reading(path: Path, document: Document) -> Iterator[str]:
     left_out = {one.key for one in origin.dropped if one.asks}
     if left_out:
         said.append(f"{len(left_out)} setting{'s' if len(left_out) > 1 else ''} left out that lora_lab does not have")
-    yield f"{'; '.join(said)} (to see all: lora-lab convert {_quoted(path)})"
+    yield f"{'; '.join(said)} (to see all: lora-lab convert {quoted(path)})"
 
 
 def _with_data_set(document: Document) -> Document:
@@ -67,7 +67,7 @@ def _with_data_set(document: Document) -> Document:
     data = read_config(path, "dataset")
     assert data.origin is not None
     if any(problem.kind == "syntax" for problem in data.problems):
-        raise Failure(f"{path} can't be read as TOML", f"see what `lora-lab lint {_quoted(path)}` says about it")
+        raise Failure(f"{path} can't be read as TOML", f"see what `lora-lab lint {quoted(path)}` says about it")
     taken = {key: replace(one, key_span=named.span, value_span=named.span) for key, one in data.entries.items()}
     merged = replace(
         origin,
@@ -100,7 +100,7 @@ def _demand_whole(path: Path, origin: Origin) -> None:
     """Raise `Failure` for a part of a run, and for a file of which only some settings are known."""
     if origin.family == "other":
         raise Failure(f"{path} is for another family of models: {_FAMILIES}", _of_notes(origin))
-    convert = f"lora-lab convert {_quoted(path)} -o config.json"
+    convert = f"lora-lab convert {quoted(path)} -o config.json"
     if not origin.readable:
         raise Failure(
             f"{path} is {origin.title}, of which lora_lab knows single settings only",
@@ -123,7 +123,7 @@ def _demand_known(path: Path, document: Document, origin: Origin) -> None:
     if network is not None:
         raise Failure(
             f"{path}:{network.span.line}: {network.key} is {network.value}, and lora_lab trains LoRA, LoHa and LoKr",
-            f"to train a plain LoRA with its other settings: `lora-lab convert {_quoted(path)} -o config.json`",
+            f"to train a plain LoRA with its other settings: `lora-lab convert {quoted(path)} -o config.json`",
         )
     unknown = sorted(origin.unknown - document.entries.keys())
     folders = [key for key in unknown if key in ("img_folder", "reg_img_folder")]
@@ -143,7 +143,3 @@ def _demand_known(path: Path, document: Document, origin: Origin) -> None:
 
 def _of_notes(origin: Origin) -> str:
     return origin.notes[-1] if origin.notes else "train it with the program that it was written for"
-
-
-def _quoted(path: Path) -> str:
-    return f'"{path}"' if " " in str(path) else str(path)

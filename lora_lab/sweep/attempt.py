@@ -29,7 +29,17 @@ from lora_lab.sweep.roles import (
 from lora_lab.sweep.run_folder import CONFIG, ERROR, LINT, LOCK, RunRecord, read_record, write_record
 from lora_lab.sweep.summary import finding_tags, run_note
 from lora_lab.tracking.describe import run_started
-from lora_lab.tracking.events import Artifact, Event, Metrics, Noted, Record, RunEnded, RunStarted, Status
+from lora_lab.tracking.events import (
+    VALIDATION_SET,
+    Artifact,
+    Event,
+    Metrics,
+    Noted,
+    Record,
+    RunEnded,
+    RunStarted,
+    Status,
+)
 from lora_lab.whole_files import write_whole
 
 TOTAL_STEPS = "derived.total_steps"
@@ -117,6 +127,7 @@ class _OfTheSweep:
     files: set[Path] = field(default_factory=set)
     heard: dict[str, float] = field(default_factory=dict)
     total_steps: int = 0
+    validation: str = ""
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, RunEnded):
@@ -124,6 +135,7 @@ class _OfTheSweep:
         if isinstance(event, RunStarted):
             with contextlib.suppress(KeyError, ValueError):
                 self.total_steps = int(event.params[TOTAL_STEPS])
+            self.validation = event.tags.get(VALIDATION_SET, "")
             new = {key: value for key, value in event.params.items() if key not in self.start.params}
             event = replace(self.start, params=new, tags={**event.tags, **self.start.tags})
         if isinstance(event, Artifact):
@@ -265,7 +277,7 @@ class _Attempt:
 
     def _finish(self, outcome: Outcome) -> None:
         """Keep the outcome on the disk and tell the tracker."""
-        self.outcome = outcome
+        outcome = self.outcome = replace(outcome, validation=self._ours.validation)
         lora = outcome.lora
         if lora is not None and lora not in self._ours.files:
             self._ours(Artifact(path=lora))
@@ -305,6 +317,7 @@ def ended_note(note: RunRecord, outcome: Outcome, rule: Rule | None = None) -> R
         seconds=round(outcome.seconds, 3),
         finished=_now(),
         reason=outcome.reason,
+        validation=outcome.validation,
         rule=rule.text if rule is not None and outcome.status == "PRUNED" else "",
     )
 

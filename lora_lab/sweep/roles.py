@@ -117,7 +117,10 @@ EndStatus = Status | Literal["PRUNED"]
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended. `reused` runs were trained by an earlier sweep; `reason` is a line where it did not finish."""
+    """How a run ended. `reused` runs were trained by an earlier sweep; `reason` is a line where it did not finish.
+
+    `validation` says what the validation loss was measured on, as the tag `VALIDATION_SET`.
+    """
 
     run: PlannedRun
     status: EndStatus
@@ -128,6 +131,7 @@ class Outcome:
     seconds: float = 0.0
     reason: str = ""
     reused: bool = False
+    validation: str = ""
 
 
 class Source(Protocol):

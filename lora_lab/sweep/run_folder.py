@@ -40,6 +40,7 @@ class RunRecord:
     machine: str = ""
     together: int = 1
     rule: str = ""  # that has cut the run short
+    validation: str = ""  # what its validation loss was measured on; "" in the records of earlier versions
 
 
 def claim(sweep_folder: Path) -> Path:
@@ -150,4 +151,5 @@ def reused(job: Job, folder: Path, record: RunRecord) -> Outcome:
         seconds=record.seconds,
         reason=record.reason if record.status == "PRUNED" else "",
         reused=True,
+        validation=record.validation,
     )

@@ -12,7 +12,7 @@ from lora_lab.sweep.attempt import TOTAL_STEPS
 from lora_lab.sweep.plan import Plan
 from lora_lab.sweep.roles import Job
 from lora_lab.sweep.run_folder import LOCK, RunRecord, read_record, run_folders
-from lora_lab.tracking.events import Metrics, RunStarted
+from lora_lab.tracking.events import VALIDATION_SET, Metrics, RunStarted
 from lora_lab.tracking.spool import read_events
 from lora_lab.whole_files import write_whole
 
@@ -49,6 +49,7 @@ class RunState:
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     reason: str = ""
+    validation: str = ""  # what its validation loss is measured on, as the tag VALIDATION_SET
 
 
 def write_sweep(folder: Path, plan: Plan, jobs: Sequence[Job], planned: int = 0) -> None:
@@ -85,18 +86,26 @@ def states(folder: Path, sweep: SweepRecord) -> Iterator[RunState]:
 def _state(name: str, axes: Mapping[str, object], folder: Path, record: RunRecord) -> RunState:
     if record.status == "FINISHED":
         return RunState(
-            name, "finished", axes, folder, record.steps, record.steps, dict(record.metrics), record.seconds
+            name,
+            "finished",
+            axes,
+            folder,
+            record.steps,
+            record.steps,
+            dict(record.metrics),
+            record.seconds,
+            validation=record.validation,
         )
-    step, total, metrics = _heard(folder)
+    step, total, metrics, validation = _heard(folder)
     state = _UNFINISHED.get(record.status, "interrupted")
     with contextlib.suppress(OSError), held_if_free(folder / LOCK) as free:
         state = state if free else "training"
-    return RunState(name, state, axes, folder, step, total, metrics, record.seconds, record.reason)
+    return RunState(name, state, axes, folder, step, total, metrics, record.seconds, record.reason, validation)
 
 
-def _heard(folder: Path) -> tuple[int, int, dict[str, float]]:
-    """Return how far a run says that it is: the step, all its steps, its newest metrics."""
-    step, total = 0, 0
+def _heard(folder: Path) -> tuple[int, int, dict[str, float], str]:
+    """Return how far a run says that it is: the step, all its steps, its newest metrics, what it is judged on."""
+    step, total, validation = 0, 0, ""
     metrics: dict[str, float] = {}
     with contextlib.suppress(OSError):
         for spooled in read_events(folder, 0):
@@ -104,6 +113,8 @@ def _heard(folder: Path) -> tuple[int, int, dict[str, float]]:
             if isinstance(event, Metrics):
                 step = max(step, event.step)
                 metrics.update(event.values)
-            elif isinstance(event, RunStarted) and event.params.get(TOTAL_STEPS, "").isdigit():
-                total = int(event.params[TOTAL_STEPS])
-    return step, total, metrics
+            elif isinstance(event, RunStarted):
+                validation = event.tags.get(VALIDATION_SET, validation)
+                if event.params.get(TOTAL_STEPS, "").isdigit():
+                    total = int(event.params[TOTAL_STEPS])
+    return step, total, metrics, validation

@@ -8,6 +8,12 @@ from typing import Literal
 DECIDES = "lora_lab.decides"
 """The tag with the hash of everything that decides a run's weights."""
 
+VALIDATION_SET = "lora_lab.validation_set"
+"""The tag with everything that a run's validation loss depends on besides its LoRA: equal texts, comparable losses."""
+
+NO_VALIDATION = "none"
+"""The value of that tag where no pictures are held out."""
+
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 

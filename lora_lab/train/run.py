@@ -19,7 +19,7 @@ import lora_lab
 from lora_lab.config import TrainConfig, effective_alpha, effective_batch, sides
 from lora_lab.failure import Failure
 from lora_lab.tracking.describe import run_started
-from lora_lab.tracking.events import DECIDES, DatasetUsed, Record, RunEnded, Status
+from lora_lab.tracking.events import DECIDES, VALIDATION_SET, DatasetUsed, Record, RunEnded, Status
 from lora_lab.train import prepare, stop, together, unfinished
 from lora_lab.train.beside import Beside, Following, Judge, RunResult
 from lora_lab.train.data import tags
@@ -32,6 +32,7 @@ from lora_lab.train.state import load_state
 from lora_lab.train.step import Member, Session
 from lora_lab.train.text_cache import TextCache
 from lora_lab.train.together import Together
+from lora_lab.train.validation_set import short_name, validation_set
 
 MOST_TAGS = 100
 """Tags of the data set that a run tells, the commonest ones."""
@@ -217,6 +218,7 @@ def tell_start(member: Member, dataset: Dataset, session: Session, name: str, de
     """Record the run's parameters, with those that follow from them, its machine and its data."""
     config, plan = member.config, member.plan
     batch = effective_batch(config, session.together.processes)
+    judged_on = validation_set(dataset, session, config)
     derived = {
         "derived.scale": f"{effective_alpha(config) / config.net_dim:g}",
         "derived.effective_batch": str(batch),
@@ -225,6 +227,7 @@ def tell_start(member: Member, dataset: Dataset, session: Session, name: str, de
         "derived.warmup_steps": str(plan.warmup_steps),
         "derived.images_seen": str(plan.total_steps * batch),
         "derived.trained_parameters": str(sum(p.numel() for g in member.groups for p in g["params"])),
+        "derived.validation_set": short_name(judged_on),
     }
     about = {
         "lora_lab.version": lora_lab.__version__,
@@ -236,6 +239,7 @@ def tell_start(member: Member, dataset: Dataset, session: Session, name: str, de
         ),
         "lora_lab.platform": f"{platform.platform()}, Python {platform.python_version()}",
         "lora_lab.memory": _memory(session.device),
+        VALIDATION_SET: judged_on,
         DECIDES: hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest(),
     }
     note = f"Trains {plan.total_steps} steps on {len(dataset.training.pictures)} pictures of {config.img_folder}."

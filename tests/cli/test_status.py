@@ -1,6 +1,7 @@
 """`lora-lab status`: how runs stand, seen from their folders."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from lora_lab.locks import held
 from lora_lab.sweep.grid import Metric
 from lora_lab.sweep.plan import Plan, PlannedRun
 from lora_lab.sweep.roles import Job
-from lora_lab.sweep.run_folder import LOCK, RunRecord, claim, write_record
+from lora_lab.sweep.run_folder import LOCK, RunRecord, claim, read_record, write_record
 from lora_lab.sweep.sweep_record import write_sweep
-from lora_lab.tracking.events import Metrics, RunStarted
+from lora_lab.tracking.events import VALIDATION_SET, Metrics, RunStarted
 from lora_lab.tracking.spool import Spool
 
+METRIC = {"val_loss": 0.5}
 RANKS = (2, 4, 8, 16, 32)
 
 
@@ -78,6 +80,20 @@ def test_no_sweep_is_a_failure(tmp_path: Path) -> None:
     """A folder without a sweep is one line."""
     with pytest.raises(Failure, match="no sweep in"):
         ask(str(tmp_path))
+
+
+def test_runs_judged_on_different_things_are_marked(sweep: Path) -> None:
+    """Where validation sets differ, a letter in each line says which runs compare, and a line why others do not."""
+    spool = Spool(sweep / "run4", "ranks", sweep, print)
+    spool(RunStarted(name="x", params={}, tags={VALIDATION_SET: "base=2"}))
+    spool.close()
+    for number in (1, 2, 3):
+        record = read_record(sweep / f"run{number}")
+        assert record is not None
+        write_record(sweep / f"run{number}", replace(record, validation="base=1", status="FINISHED", metrics=METRIC))
+    lines = ask(str(sweep)).output.splitlines()
+    assert [line.split()[4] for line in lines[3:7]] == ["A", "A", "A", "B"]
+    assert lines[8] == "val_loss of 1 run marked B does not compare with that of A: the base model is another one"
 
 
 def test_finished_sweeps_exit_with_zero(tmp_path: Path) -> None:

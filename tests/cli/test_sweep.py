@@ -3,11 +3,12 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from stand_ins import Result, Step
 
 from lora_lab.cli import live
 from lora_lab.cli.sweep import SweepOptions, command, run_sweep
@@ -24,27 +25,6 @@ parameters:
   net_dim: [8, 16]
   unet_lr: [1e-3, 1e-4]
 """
-
-
-@dataclass(frozen=True)
-class Step:
-    """A training's progress."""
-
-    step: int
-    total_steps: int
-    loss: float | None = None
-    message: str = ""
-    notice: bool = False
-
-
-@dataclass(frozen=True)
-class Result:
-    """A training's result."""
-
-    lora: Path
-    metrics: Mapping[str, float]
-    steps: int = 5
-    seconds: float = 1.0
 
 
 def train(runs: Sequence[RunToTrain], progress: Callable[[Progress], None]) -> Sequence[TrainResult | Failure]:

@@ -1,6 +1,7 @@
 """Tables and durations in plain text."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,23 @@ def test_the_best_run_comes_first() -> None:
     runs = [outcome(1, val_loss=0.5), outcome(2), outcome(3, val_loss=0.25), outcome(4, val_loss=math.nan)]
     assert [one.run.index for one in ranked(runs, Metric())] == [3, 1, 2, 4]
     assert [one.run.index for one in ranked(runs, Metric("val_loss", "maximize"))] == [1, 3, 2, 4]
+
+
+def test_runs_judged_on_different_things_are_not_ranked_together() -> None:
+    """The better number of a smaller group is neither first nor best; letters and a line say so."""
+    sets = {1: "base=1", 2: "base=1", 3: "base=2", 4: "none"}
+    runs = [
+        replace(one, validation=sets[one.run.index])
+        for one in (outcome(1, val_loss=0.5), outcome(2, val_loss=0.4), outcome(3, val_loss=0.1), outcome(4, loss=1))
+    ]
+    assert [one.run.index for one in ranked(runs, Metric())] == [2, 1, 3, 4]
+    best = best_of(runs, Metric())
+    assert best is not None
+    assert best.run.index == 2
+    lines = outcome_table(runs, Metric(), ["net_dim"]).split("\n")
+    assert lines[0].split() == ["run", "net_dim", "val_loss", "loss", "judged", "steps", "time", "status"]
+    assert [line.split()[4] for line in lines[2:6]] == ["A", "A", "B", "-"]
+    assert lines[6] == "val_loss of 1 run marked B does not compare with that of A: the base model is another one"
 
 
 def test_a_failed_run_is_never_the_best() -> None:

@@ -1,11 +1,12 @@
 """Paths of a config file."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
 import lora_lab
-from lora_lab.config import TrainConfig, resolve_path, with_absolute_paths
+from lora_lab.config import TrainConfig, quoted, resolve_path, with_absolute_paths
 
 PACKAGE = Path(lora_lab.__file__).resolve().parent
 
@@ -78,3 +79,11 @@ def test_prompts_and_empty_paths_are_left_alone(tmp_path: Path) -> None:
     absolute = with_absolute_paths(config, tmp_path)
     assert absolute.sample_prompts == ["a cat", "a dog"]
     assert absolute.img_folder == ""
+
+
+@pytest.mark.parametrize("name", ["plain.json", "two words", "it's", "a$HOME b", 'say "x"', "(1)", "a;b", "`x`"])
+def test_a_quoted_path_is_one_word_for_a_shell(name: str) -> None:
+    """Whatever a path holds, a shell reads it as it is; a plain one has no quotes."""
+    assert shlex.split(quoted(Path(name))) == [name]
+    assert quoted(Path("two words")) == '"two words"'
+    assert quoted(Path("plain/a-b_c.json")) == "plain/a-b_c.json"

@@ -1,41 +1,21 @@
 """Runs in turn: none ends the others, none is trained twice, each leaves its notes."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from stand_ins import Result, Step
 
 from lora_lab.config import TrainConfig, check
 from lora_lab.failure import Failure
 from lora_lab.sweep.execute import Executed, execute_here
 from lora_lab.sweep.plan import PlannedRun
 from lora_lab.sweep.roles import Job, Outcome, Progress, RunProgress, RunToTrain, Surroundings, TrainResult
-from lora_lab.tracking.events import Artifact, Event, Metrics, RunEnded, RunStarted
+from lora_lab.tracking.events import VALIDATION_SET, Artifact, Event, Metrics, RunEnded, RunStarted
 
 BASE = {"base_model": "/m", "img_folder": "/d", "output_folder": "/o", "multi_run_folder": "/elsewhere"}
-
-
-@dataclass(frozen=True)
-class Step:
-    """A training's progress."""
-
-    step: int
-    total_steps: int
-    loss: float | None = None
-    message: str = ""
-    notice: bool = False
-
-
-@dataclass(frozen=True)
-class Result:
-    """A training's result."""
-
-    lora: Path
-    metrics: Mapping[str, float]
-    steps: int = 3
-    seconds: float = 1.5
 
 
 @dataclass
@@ -58,7 +38,13 @@ class Scene:
         """Train nothing, but leave a file."""
         config, folder, record = run.config, run.folder, run.record
         self.trained.append(config)
-        record(RunStarted(name="last", params={"net_dim": "?", "derived.scale": "2"}, tags={"device": "cpu"}))
+        record(
+            RunStarted(
+                name="last",
+                params={"net_dim": "?", "derived.scale": "2"},
+                tags={"device": "cpu", VALIDATION_SET: "base=1"},
+            )
+        )
         progress(Step(1, 3, 0.5))
         record(Metrics(step=1, values={"loss": 0.5}, time_ms=1))
         if config.net_dim in self.does:
@@ -136,6 +122,7 @@ def test_runs_are_trained_in_turn_into_folders_of_their_own(tmp_path: Path) -> N
     note = json.loads((tmp_path / "s/run2/run.json").read_text())
     assert (note["identity"], note["status"], note["lora"]) == ("identity-16", "FINISHED", "lora.safetensors")
     assert note["metrics"] == {"loss": 0.25, "val_loss": 0.0625}
+    assert note["validation"] == "base=1"
     assert note["started"] <= note["finished"]
     assert scene.seen[:3] == ["start net_dim=8 run1", "step 1", "end net_dim=8 FINISHED"]
 
@@ -156,7 +143,7 @@ def test_a_run_tells_the_tracker_everything(tmp_path: Path) -> None:
     again = events[3]
     assert isinstance(again, RunStarted), "the training's own start adds what is new, under the sweep's name"
     assert (again.name, dict(again.params)) == ("net_dim=8", {"derived.scale": "2"})
-    assert again.tags == {**start.tags, "device": "cpu"}
+    assert again.tags == {**start.tags, "device": "cpu", VALIDATION_SET: "base=1"}
     assert any(isinstance(event, Metrics) for event in events)
     assert len([event for event in events if isinstance(event, RunEnded)]) == 1
     assert scene.closed == ["run1"]

@@ -13,11 +13,12 @@ import torch
 
 from lora_lab.config import TrainConfig
 from lora_lab.failure import Failure
-from lora_lab.tracking.events import Artifact, DatasetUsed, Metrics, RunEnded, RunStarted
+from lora_lab.tracking.events import VALIDATION_SET, Artifact, DatasetUsed, Metrics, RunEnded, RunStarted
 from lora_lab.train import prepare, step
 from lora_lab.train import run as run_module
 from lora_lab.train.opening import open_base
 from lora_lab.train.run import train_run
+from lora_lab.train.validation_set import short_name
 
 Make = Callable[..., TrainConfig]
 TrainPack = Callable[[Sequence[TrainConfig]], list[Any]]
@@ -34,6 +35,8 @@ def test_events_in_order(train: Callable[..., Any]) -> None:
     assert run.events[0].params["net_dim"] == "4"
     assert run.events[0].params["derived.total_steps"] == "6"
     assert run.events[0].params["derived.scale"] == "0.5"
+    judged_on = run.events[0].tags[VALIDATION_SET]
+    assert run.events[0].params["derived.validation_set"] == short_name(judged_on)
     assert run.events[1].profile["held_out"] == 2
     assert run.events[1].profile["pictures"] == 6
     assert list(run.curve("loss")) == [1, 2, 3, 4, 5, 6]
