@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+from lora_lab import memory
 from lora_lab.failure import CutShort, Failure
 from lora_lab.locks import held
 from lora_lab.sweep.referee import Referee
@@ -90,7 +91,7 @@ def _train(attempts: Sequence["_Attempt"], around: Surroundings) -> None:
     except Failure as failure:
         _end_all(attempts, "FAILED", str(failure))
     except Exception as error:  # a run that breaks must not take the others with it
-        if _is_about_memory(error) and len(attempts) > 1:
+        if memory.ran_out(error) and len(attempts) > 1:
             raise OutOfMemory(f"not enough memory for {len(attempts)} runs at a time") from error
         for attempt in attempts:
             attempt.keep_traceback()
@@ -102,14 +103,9 @@ def _end_all(attempts: Sequence["_Attempt"], status: Status, reason: str) -> Non
         attempt.break_off(status, reason)
 
 
-def _is_about_memory(error: Exception) -> bool:
-    """Return whether memory ran out; torch's own exception is known by its name, torch being nobody's business here."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-
-
 def _in_a_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    if _is_about_memory(error):
+    if memory.ran_out(error):
         return "not enough memory; lower batch_size or train_resolution, or set gradient_checkpointing to true"
     return f"{type(error).__name__}: {lines[0][:300] if lines else 'no message'}"
 

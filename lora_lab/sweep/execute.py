@@ -241,7 +241,7 @@ class _Scheduler:
             self.watch.warn(f"{over.lost}; trying {half} at a time")
             for part in (left[half:], left[:half]):
                 self._wait(part, first=True)
-        elif task.attempt + 1 < TRIES and not over.memory:
+        elif task.attempt + 1 < TRIES:
             self.watch.warn(f"{left[0].run.name}: {over.lost}; trying once more")
             self._wait(left, attempt=task.attempt + 1, first=True)
         else:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
+from lora_lab import memory
 from lora_lab.failure import Failure
 from lora_lab.sweep.roles import Message, Over, Task
 from lora_lab.sweep.wire import read_message, task_line
@@ -38,6 +39,7 @@ class _Process:
     process: subprocess.Popen[str]
     log: Path
     slot: int
+    killed_before: int  # processes that the kernel had ended for lack of memory when this one began
     task: Task | None = None
     ear: threading.Thread | None = None
 
@@ -90,7 +92,7 @@ class Processes:
         if message is None:
             self._workers.pop(worker.slot, None)
             task, worker.task = worker.task, None
-            return None if task is None else Over(task, self._last_words(worker))
+            return None if task is None else Over(task, self._last_words(worker), _was_for_memory(worker))
         if isinstance(message, Over):
             worker.task = None
         return message
@@ -120,6 +122,7 @@ class Processes:
     def _new(self) -> _Process:
         slot = next(number for number in range(self.slots) if number not in self._workers)
         log = self._folder / f"{self._name}{slot + 1}.log"
+        killed = memory.killed_for_memory()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with log.open("a", encoding="utf-8") as errors:
@@ -135,7 +138,7 @@ class Processes:
                 )
         except OSError as error:
             raise Failure(f"no worker can be started: {error.strerror}", f"see {self._folder}") from error
-        worker = _Process(process, log, slot)
+        worker = _Process(process, log, slot, killed)
         self._workers[slot] = worker
         worker.ear = threading.Thread(target=self._listen, args=(worker,), daemon=True, name=f"worker{slot + 1}")
         worker.ear.start()
@@ -166,3 +169,14 @@ class Processes:
             if said:
                 return f"its process ended with code {code}: {said[-1][-LINES_SHOWN:]}"
         return f"its process ended with code {code}"
+
+
+def _was_for_memory(worker: _Process) -> bool:
+    """Return whether the kernel has ended a worker to have its memory back, or its own allocator has."""
+    code = worker.process.returncode
+    if code == -getattr(signal, "SIGKILL", 9):
+        return memory.killed_for_memory() > worker.killed_before
+    with contextlib.suppress(OSError):
+        said = worker.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return bool(said) and memory.ran_out(RuntimeError(said[-1]))
+    return False

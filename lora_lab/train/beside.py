@@ -132,6 +132,12 @@ class Beside:
             self._told = True
             self.tell(f"no state to go on from after a crash can be written: {reason}")
 
+    def keep_what_can_be(self, members: Sequence[Member], step: int) -> None:
+        """Write the states of members after a step; where that does not work the states before stay."""
+        for member in members:
+            with contextlib.suppress(OSError, MemoryError, RuntimeError):
+                self.keeper.write(member, step, -(-step // member.plan.steps_per_epoch))
+
 
 @dataclass
 class Following(Beside):
@@ -154,3 +160,6 @@ class Following(Beside):
         self.keeper.put_off()
         if members and self._asked:
             raise Stopped(f"stopped after step {step} of {members[0].plan.total_steps}", self._asked)
+
+    def keep_what_can_be(self, members: Sequence[Member], step: int) -> None:
+        """Leave files to the first process."""

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from torch import Tensor
+
+from lora_lab import memory
 from lora_lab.failure import Failure
 from lora_lab.tracking.events import Metrics
 from lora_lab.train import optimizer
 from lora_lab.train.data.batches import PackBatch, PackDataset, ValidationDataset, loader
-from lora_lab.train.step import Member, Session, pack_step
+from lora_lab.train.step import Member, NotEnoughMemory, Session, pack_step
 from lora_lab.train.validate import validation_losses
 
 LOG_EVERY = 10
@@ -78,6 +81,22 @@ class Hook(Protocol):
         Raises Stopped where somebody has asked for an end.
         """
 
+    def keep_what_can_be(self, members: Sequence[Member], step: int) -> None:
+        """Write the states after a step that is whole, where memory ran out in the next one; raises nothing."""
+
+
+@dataclass
+class _Pace:
+    """Since when a member learns, and from how many pictures it has."""
+
+    since: float
+    pictures: int = 0
+
+    @property
+    def speed(self) -> float:
+        """Pictures per second."""
+        return self.pictures / max(time.monotonic() - self.since, 1e-9)
+
 
 class _Crew:
     """The members of a pack on their way: who takes part in a step, and who has left."""
@@ -86,6 +105,7 @@ class _Crew:
         self._members = members
         self._hook = hook
         self._gone: set[int] = set()
+        self._paces: dict[int, _Pace] = {}
 
     def at(self, step: int) -> list[Member]:
         """Who takes part in a step: who has not done it before, has planned it, and has not failed."""
@@ -95,6 +115,15 @@ class _Crew:
             if member.key not in self._gone and member.first_step < step <= member.plan.total_steps
         ]
 
+    def go(self, batches: Iterator[list[PackBatch]], first: int) -> Iterator[tuple[int, list[Member], list[PackBatch]]]:
+        """Yield each step after `first` that somebody takes part in, with who does, and its batches."""
+        for step, of_step in enumerate(batches, first + 1):
+            active = self.at(step)
+            if active:
+                yield step, active, of_step
+            elif not any(member.key not in self._gone and member.first_step >= step for member in self._members):
+                return
+
     def each(self, members: Sequence[Member], do: Callable[[Member], None]) -> list[Member]:
         """Do something for each member; return those for whom it did not fail."""
         for member in members:
@@ -103,9 +132,31 @@ class _Crew:
             except Failure as failure:  # noqa: PERF203 (few members)
                 self._leave(member, failure)
             except OSError as error:
+                if memory.ran_out(error):
+                    raise
                 what = f"{error.filename or member.folder}: {error.strerror or error}"
                 self._leave(member, Failure(what, "see to the disk or folder"))
         return [member for member in members if member.key not in self._gone]
+
+    def learn(
+        self, session: Session, active: Sequence[Member], batches: Sequence[PackBatch], step: int
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Take a step; losses (K,) and gradient norms. Where memory runs out, what was reached before it is kept."""
+        for member in active:
+            self._paces.setdefault(member.key, _Pace(time.monotonic()))
+        try:
+            learned = pack_step(session, active, [batch.of([m.key for m in active]) for batch in batches])
+        except NotEnoughMemory:
+            sound = self.each(active, self.write_steps)
+            self._hook.keep_what_can_be([member for member in sound if member.first_step < step - 1], step - 1)
+            raise
+        for member in active:
+            self._paces[member.key].pictures += sum(len(batch.weights) for batch in batches) // len(self._members)
+        return learned
+
+    def write_steps(self, member: Member) -> None:
+        """See the function of this name."""
+        write_steps(member, self._paces[member.key].speed)
 
     def _leave(self, member: Member, failure: Failure) -> None:
         self._gone.add(member.key)
@@ -123,29 +174,23 @@ def train_pack(
     first = min(member.first_step for member in members)
     last = max(member.plan.total_steps for member in members)
     per_epoch = members[0].plan.steps_per_epoch
-    started, seen = time.monotonic(), 0
 
     if fresh := [member for member in members if member.first_step == 0]:
         validate(session, fresh, data.validation, 0)
         crew.each(fresh, lambda member: hook(member, 0, 0))
 
-    for done, batches in enumerate(steps(data, members[0].config.gradient_acc_steps, first, last), first + 1):
-        active = crew.at(done)
-        if not active:
-            return
+    for done, active, batches in crew.go(steps(data, members[0].config.gradient_acc_steps, first, last), first):
         rates = [rates_of(member) for member in active]
-        losses, norms = pack_step(session, active, [batch.of([m.key for m in active]) for batch in batches])
+        losses, norms = crew.learn(session, active, batches, done)
         for member, loss, norm, rate in zip(active, losses, norms, rates, strict=True):
             member.journal.steps.append((done, loss, norm, rate))
-        seen += sum(len(batch.weights) for batch in batches) // len(members)
 
         epoch, epoch_ends = math.ceil(done / per_epoch), done % per_epoch == 0
         ending = [member for member in active if done == member.plan.total_steps]
         files_due = any(hook.due(member, done, epoch) for member in active)
         state_due = hook.state_due(epoch_ends or files_due)
         if done % LOG_EVERY == 0 or epoch_ends or ending or files_due or state_due:
-            speed = seen / (time.monotonic() - started)
-            active = crew.each(active, lambda member: write_steps(member, speed))  # noqa: B023 (called at once)
+            active = crew.each(active, crew.write_steps)
             if active:
                 progress(Progress(done, active[0].plan.total_steps, active[0].journal.latest["loss"]))
         if closing := active if epoch_ends else [member for member in active if member in ending]:

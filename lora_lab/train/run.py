@@ -16,6 +16,7 @@ import torch
 import transformers
 
 import lora_lab
+from lora_lab import memory
 from lora_lab.config import TrainConfig, effective_alpha, effective_batch, sides
 from lora_lab.failure import Failure
 from lora_lab.tracking.describe import run_started
@@ -81,6 +82,9 @@ def train_runs(runs: Sequence[Run], progress: Callable[[Progress], None]) -> lis
         _end(runs, ended, "KILLED", str(error) or "interrupted")
         raise
     except OSError as error:
+        if memory.ran_out(error):
+            _end(runs, ended, "FAILED", "not enough memory")
+            raise
         failure = Failure(f"{error.filename or runs[0].folder}: {error.strerror or error}", "see to the disk or folder")
         _end(runs, ended, "FAILED", str(failure))
         raise failure from error

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lora_lab import memory
 from lora_lab.config import StepPlan, TrainConfig
 from lora_lab.tracking.events import Record
 from lora_lab.train import loss, noise, noising
@@ -75,9 +76,38 @@ class Member:
         return not self.config.unet_only
 
 
+class NotEnoughMemory(MemoryError):
+    """Memory ran out on the way forward or backward: no weight has changed, and what the step held is free again."""
+
+
 def pack_step(session: Session, members: Sequence[Member], batches: Sequence[PackBatch]) -> tuple[Tensor, list[Tensor]]:
-    """Learn from some batches as one: losses (K,) and the gradient norm of each member, detached."""
+    """Learn from some batches as one: losses (K,) and the gradient norm of each member, detached.
+
+    Raises NotEnoughMemory.
+    """
     _switch(members, "train")
+    total, ran_out = None, ""
+    try:
+        total = _gradients(session, members, batches)
+    except (MemoryError, RuntimeError) as error:
+        if not memory.ran_out(error):
+            raise
+        ran_out = str(error) or "not enough memory"
+    if total is None:  # out here the exception has gone, and with its traceback everything that the step held
+        for member in members:
+            member.optimizer.zero_grad()
+        _switch(members, "eval")
+        raise NotEnoughMemory(ran_out)
+    norms = [_move(member) for member in members]
+    _switch(members, "eval")
+    for member in members:
+        if member.average is not None:
+            member.average.update()
+    return total, norms
+
+
+def _gradients(session: Session, members: Sequence[Member], batches: Sequence[PackBatch]) -> Tensor:
+    """Add up the gradients of some batches; losses (K,), detached."""
     total = torch.zeros(len(members), device=session.device)
     for batch in batches:
         with session.pack.serving(*(m.key for m in members), step=batch.index, training=True):
@@ -88,12 +118,7 @@ def pack_step(session: Session, members: Sequence[Member], batches: Sequence[Pac
     if session.together.processes > 1:
         gradients = [p.grad for member in members for group in member.groups for p in group["params"]]
         session.together.add_up([total, *(gradient for gradient in gradients if gradient is not None)])
-    norms = [_move(member) for member in members]
-    _switch(members, "eval")
-    for member in members:
-        if member.average is not None:
-            member.average.update()
-    return total, norms
+    return total
 
 
 def _switch(members: Sequence[Member], mode: Literal["train", "eval"]) -> None:
