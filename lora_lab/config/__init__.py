@@ -7,6 +7,7 @@ from lora_lab.config.parameters import PARAMETERS, Parameter
 from lora_lab.config.paths import hub_name, quoted, resolve_path, with_absolute_paths
 from lora_lab.config.shapes import OPTIMIZERS, arguments, sides
 from lora_lab.config.steps import (
+    BLOCK_ARGS,
     NETWORK_ARGS,
     StepPlan,
     effective_alpha,
@@ -29,6 +30,7 @@ from lora_lab.config.undeciding import UNDECIDING
 
 __all__ = [
     "ALIASES",
+    "BLOCK_ARGS",
     "NETWORK_ARGS",
     "OPTIMIZERS",
     "PARAMETERS",

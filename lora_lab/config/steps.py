@@ -69,8 +69,14 @@ def learning_rate_of(config: TrainConfig, part: Part) -> float:
     return config.learning_rate if own is None else own
 
 
+BLOCK_ARGS: Final = (
+    *("down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold"),
+    *("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas"),
+)
+"""Those of networks.lora about single blocks of the U-Net."""
+
 NETWORK_ARGS = (
-    *("conv_dim", "conv_alpha", "rank_dropout", "module_dropout"),
+    *("conv_dim", "conv_alpha", "rank_dropout", "module_dropout", *BLOCK_ARGS),
     *("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio"),
 )
 """Our keys that sd-scripts takes as `network_args` of networks.lora, under the same names."""
@@ -83,7 +89,9 @@ def network_module(config: TrainConfig) -> str:
 
 def network_args(config: TrainConfig) -> dict[str, str]:
     """Return the network arguments that sd-scripts would be given, as texts."""
-    values: dict[str, object] = {key: getattr(config, key) for key in NETWORK_ARGS}
+    values: dict[str, object] = {key: _as_text(getattr(config, key)) for key in NETWORK_ARGS}
+    if not config.block_lr_zero_threshold:
+        del values["block_lr_zero_threshold"]
     if config.conv_dim:
         values["conv_alpha"] = effective_conv_alpha(config)
     if network_module(config) != "networks.lora":
@@ -92,6 +100,10 @@ def network_args(config: TrainConfig) -> dict[str, str]:
         if config.network_type == "lokr":
             values |= {"factor": config.lokr_factor, "decompose_both": config.decompose_both or None}
     return {key: str(value) for key, value in values.items() if value is not None}
+
+
+def _as_text(value: object) -> object:
+    return ",".join(f"{one:g}" for one in value) if isinstance(value, list) else value
 
 
 def factorization(width: int, factor: int) -> tuple[int, int]:

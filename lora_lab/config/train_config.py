@@ -13,6 +13,7 @@ from lora_lab.config.files import Files
 from lora_lab.config.machine import Machine
 from lora_lab.config.masks import Masks
 from lora_lab.config.network import Network
+from lora_lab.config.network_blocks import NetworkBlocks
 from lora_lab.config.network_kinds import NetworkKinds
 from lora_lab.config.noise_loss import NoiseLoss
 from lora_lab.config.optimizer import Optimizer
@@ -25,6 +26,7 @@ TOPICS: tuple[type[Topic], ...] = (
     CaptionParts,
     Network,
     NetworkKinds,
+    NetworkBlocks,
     Optimizer,
     Duration,
     Pictures,
@@ -43,6 +45,7 @@ class TrainConfig(
     Pictures,
     Duration,
     Optimizer,
+    NetworkBlocks,
     NetworkKinds,
     Network,
     CaptionParts,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from lora_lab.config import NETWORK_ARGS, PARAMETERS, arguments, check, network_args, network_module, sides
+from lora_lab.config import BLOCK_ARGS, NETWORK_ARGS, PARAMETERS, arguments, check, network_args, network_module, sides
 from lora_lab.document.compose import to_toml
 from lora_lab.document.dialects.names import theirs
 from lora_lab.document.dialects.sd_scripts import ASSUMED
@@ -39,8 +39,12 @@ def to_sd_scripts(values: Mapping[str, object]) -> Written:
             found[names[key]] = _value(key, getattr(config, key))
         elif key in given and reason:
             left_out[key] = reason
-    if network_args(config):
-        found["network_args"] = [f"{key}={value}" for key, value in network_args(config).items()]
+    inner = network_args(config)
+    if network_module(config) != "networks.lora":
+        lost = [key for key in BLOCK_ARGS if inner.pop(key, None) is not None]
+        left_out |= dict.fromkeys(lost, "LyCORIS, which has this kind of network, has no settings of blocks")
+    if inner:
+        found["network_args"] = [f"{key}={value}" for key, value in inner.items()]
     _length(found, config.max_steps is not None, "num_epochs" in given, left_out)
     if config.alpha in (None, 0):
         found["network_alpha"] = config.net_dim

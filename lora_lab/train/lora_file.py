@@ -131,7 +131,10 @@ def load_into(layers: Iterable[tuple[str, AdapterWeights]], state: Mapping[str, 
     layers, found = list(layers), by_layer(state)
     unused = found.keys() - {name for name, _ in layers}
     if unused:
-        raise Failure(f"{path} also has {min(unused)}", "train the same parts as it (unet_only, text_only)")
+        remedy = "train the same parts as it (unet_only, text_only)"
+        if any(weights.options.blocks for _, weights in layers):
+            remedy += ", or set dim_from_weights to true: blocks of weight 0 stay as they are in the file then"
+        raise Failure(f"{path} also has {min(unused)}", remedy)
     for name, weights in layers:
         if name not in found:
             raise Failure(f"{path} has no tensors for {name}", "train the same parts as it (unet_only, text_only)")

@@ -17,6 +17,7 @@ import torch
 from torch.optim import Optimizer
 
 from lora_lab.config import TrainConfig, arguments, learning_rate_of, loraplus_ratio
+from lora_lab.config.blocks import Blocks, block_of
 from lora_lab.config.steps import Part
 from lora_lab.failure import Failure
 from lora_lab.train.pack import AdapterWeights
@@ -124,26 +125,41 @@ def _imported(module: str) -> ModuleType:
             sys.modules["kernels"] = known
 
 
-def param_groups(layers: list[tuple[str, AdapterWeights]], config: TrainConfig) -> list[ParamGroup]:
+def param_groups(
+    layers: list[tuple[str, AdapterWeights]], config: TrainConfig, blocks: Blocks | None = None
+) -> list[ParamGroup]:
     """The text encoder's group first, then the U-Net's, each with its own learning rate; empty ones are left out.
 
     With LoRA+ (Hayou et al. 2024, arXiv:2402.12354) the second matrices of a part (of a LoRA, `up`) have a group of
-    their own after it, its rate the part's times the ratio.
+    their own after it, its rate the part's times the ratio. Blocks of the U-Net whose weight is the same are one group,
+    called by its weight; those of weight 0 learn nothing.
     """
     groups: list[ParamGroup] = []
     for part, prefix in PARTS.items():
-        own = [weights for name, weights in layers if name.startswith(prefix)]
-        if not own:
-            continue
-        rate, ratio = learning_rate_of(config, part), loraplus_ratio(config, part)
-        if ratio is None:
-            groups.append({"params": [p for w in own for p in w.trained()], "lr": rate, "label": part})
-        else:
-            slower = [p for w in own for p in w.trained(faster=False)]
-            faster = [p for w in own for p in w.trained(faster=True)]
-            groups.append({"params": slower, "lr": rate, "label": part})
-            groups.append({"params": faster, "lr": rate * ratio, "label": f"{part}_plus"})
+        own = [(name, weights) for name, weights in layers if name.startswith(prefix)]
+        ratio = loraplus_ratio(config, part)
+        for weight, weighted in _by_weight(own, blocks if part == "unet" else None).items():
+            rate, label = learning_rate_of(config, part) * weight, part if weight == 1 else f"{part}_x{weight:g}"
+            if ratio is None:
+                groups.append({"params": [p for w in weighted for p in w.trained()], "lr": rate, "label": label})
+                continue
+            slower = [p for w in weighted for p in w.trained(faster=False)]
+            faster = [p for w in weighted for p in w.trained(faster=True)]
+            groups.append({"params": slower, "lr": rate, "label": label})
+            groups.append({"params": faster, "lr": rate * ratio, "label": f"{label}_plus"})
     return groups
+
+
+def _by_weight(layers: list[tuple[str, AdapterWeights]], blocks: Blocks | None) -> dict[float, list[AdapterWeights]]:
+    """The layers by the weight of their blocks, from input to output; those of weight 0 are held as they are."""
+    found: dict[float, list[AdapterWeights]] = {}
+    for name, weights in layers:
+        weight = 1.0 if blocks is None else blocks.weights[block_of(name)]
+        if weight:
+            found.setdefault(weight, []).append(weights)
+        else:
+            weights.requires_grad_(False)
+    return found
 
 
 def make_optimizer(groups: list[ParamGroup], config: TrainConfig) -> Optimizer:
@@ -160,14 +176,14 @@ def make_optimizer(groups: list[ParamGroup], config: TrainConfig) -> Optimizer:
     if unknown:
         raise Failure(f"optimizer_args: {name} has no argument {unknown[0]!r}", f"it takes: {', '.join(known)}")
     rate: float | None = config.learning_rate
+    weighted = any("_x" in group["label"] for group in groups)
     if name == "AdaFactor" and given.get("relative_step", True):  # as in sd-scripts: it takes no rate from outside
+        if weighted:
+            _refuse_several(name, groups)
         rate = None
         groups = [{key: value for key, value in group.items() if key != "lr"} for group in groups]
     if getattr(build, "__name__", "").startswith(ONE_RATE) and len({group["lr"] for group in groups}) > 1:
-        rates = ", ".join(f"{group['label']} {group['lr']:g}" for group in groups)
-        raise Failure(
-            f"{name} finds one rate for all parts, and here are {rates}", "give both parts 1.0 and use no LoRA+"
-        )
+        _refuse_several(name, groups)
     try:
         with _quiet():
             if build.__module__.startswith("bitsandbytes"):
@@ -178,6 +194,14 @@ def make_optimizer(groups: list[ParamGroup], config: TrainConfig) -> Optimizer:
         raise Failure(
             f"{name} refuses its arguments: {line}", "correct optimizer_args or the learning rates"
         ) from error
+
+
+def _refuse_several(name: str, groups: list[ParamGroup]) -> None:
+    rates = ", ".join(f"{group['label']} {group['lr']:g}" for group in groups)
+    raise Failure(
+        f"{name} finds one rate for all parts, and here are {rates}",
+        "give both parts 1.0, and use no LoRA+ and no weights of blocks",
+    )
 
 
 ONE_RATE = ("DAdapt", "Prodigy")

@@ -14,12 +14,14 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 
-from lora_lab.config import TrainConfig, effective_alpha, effective_conv_alpha, plan_steps, processes
+from lora_lab.config import TrainConfig, plan_steps, processes
+from lora_lab.config.blocks import adapts_convolutions
 from lora_lab.config.buckets import bucket_options
 from lora_lab.config.packs import SHARED_BY_A_PACK
 from lora_lab.failure import Failure
 from lora_lab.tracking.events import Record
 from lora_lab.train import lora_file, optimizer, schedule
+from lora_lab.train.adapting import adapter_options
 from lora_lab.train.average import Average
 from lora_lab.train.data import batches, folder, latent_cache, pixels, tags
 from lora_lab.train.data.batches import PackDataset, ValidationDataset
@@ -33,7 +35,7 @@ from lora_lab.train.families.base import Base, Family
 from lora_lab.train.loop import PackData
 from lora_lab.train.metadata import DatasetFacts
 from lora_lab.train.noising import check_noise_and_loss
-from lora_lab.train.pack import AdapterOptions, LayerSize, Pack
+from lora_lab.train.pack import Pack
 from lora_lab.train.step import Member, Session, encode_pixels
 from lora_lab.train.together import PATIENCE
 
@@ -191,33 +193,8 @@ def check_pack(configs: Sequence[TrainConfig]) -> None:
 
 def make_pack(configs: Sequence[TrainConfig], family: Family, base: Base) -> Pack:
     """Make every layer that some config adapts ready for adapters; the convolutions only where one wants them."""
-    convolutions = any(config.conv_dim or config.dim_from_weights for config in configs)
+    convolutions = any(adapts_convolutions(config) or config.dim_from_weights for config in configs)
     return Pack({**family.layers(base), **(family.convolutions(base) if convolutions else {})})
-
-
-def adapter_options(config: TrainConfig, start: Mapping[str, torch.Tensor] | None) -> AdapterOptions:
-    """What an adapter is made of; `start` is the LoRA that the config continues from.
-
-    Raises Failure for `dim_from_weights` without one.
-    """
-    if config.dim_from_weights and start is None:
-        raise Failure("dim_from_weights needs lora_model_for_resume", "give the LoRA file, or leave it out")
-    return AdapterOptions(
-        rank=config.net_dim,
-        alpha=effective_alpha(config),
-        dropout=config.network_dropout or 0.0,
-        unet=not config.text_only,
-        text_encoder=not config.unet_only,
-        seed=config.test_seed,
-        rank_dropout=config.rank_dropout or 0.0,
-        module_dropout=config.module_dropout or 0.0,
-        conv=LayerSize(config.conv_dim, effective_conv_alpha(config)) if config.conv_dim else None,
-        sizes=lora_file.sizes_of(start) if config.dim_from_weights and start is not None else None,
-        kind=config.network_type,
-        dora=config.use_dora,
-        factor=config.lokr_factor,
-        decompose_both=config.decompose_both,
-    )
 
 
 def add_member(session: Session, config: TrainConfig, key: int, data: PackData, place: tuple[Path, Record]) -> Member:
@@ -229,14 +206,17 @@ def add_member(session: Session, config: TrainConfig, key: int, data: PackData, 
     if config.keep_best and not data.validation:
         raise Failure("keep_best goes by the validation loss, and there is none", "set validation_split to 0.1 or so")
     start = lora_file.read_lora(Path(config.lora_model_for_resume)) if config.lora_model_for_resume else None
-    session.pack.add(key, adapter_options(config, start))
+    options = adapter_options(config, start, session.family.name)
+    session.pack.add(key, options)
     layers = list(session.pack.weights(key))
-    if not layers:
+    if not layers and config.unet_only and config.text_only:
         raise Failure("unet_only and text_only together leave nothing to train", "set one of them to false")
     if start is not None:
         lora_file.load_into(layers, start, Path(str(config.lora_model_for_resume)))
     plan = plan_steps(config, data.batches_per_epoch)
-    groups = optimizer.param_groups(layers, config)
+    groups = optimizer.param_groups(layers, config, options.blocks)
+    if not groups:
+        raise Failure("every block has the weight or rank 0: nothing is left to train", "give some block more")
     own = optimizer.make_optimizer(groups, config)
     return Member(
         key=key,

@@ -60,6 +60,8 @@ def _made_by(member: Member) -> dict[str, object]:
         "net_dim": config.net_dim,
         "alpha": effective_alpha(config),
         "conv_alpha": effective_conv_alpha(config) if config.conv_dim else None,
+        "block_alphas": config.block_alphas,
+        "conv_block_alphas": config.conv_block_alphas,
         "optimizer_type": optimizer_name(config),
         "scheduler": config.scheduler,
         "ema_decay": config.ema_decay,

@@ -145,10 +145,13 @@ def _move(member: Member) -> Tensor:
 def limit_norms(layers: Sequence[tuple[str, AdapterWeights]], limit: float) -> None:
     """Scale each layer's ΔW down to a Frobenius norm of `limit` (sd-scripts' apply_max_norm_regularization).
 
-    The matrices that it is made of share the scaling; DoRA's magnitude is no part of it.
+    The matrices that it is made of share the scaling; DoRA's magnitude is no part of it. Layers that learn nothing, of
+    blocks whose weight is 0, stay as they are.
     """
     for _, weights in layers:
-        factors = weights.factors().values()
+        factors = [tensor for tensor in weights.factors().values() if tensor.requires_grad]
+        if not factors:
+            continue
         factor = loss.scaled_to_norm(weights.delta().norm(), limit) ** (1 / len(factors))
         for tensor in factors:
             tensor.mul_(factor)

@@ -106,6 +106,7 @@ BORDERS = {
     "token_warmup_min": (-1, 0, 100, None),
     "token_warmup_step": (-0.1, 0.0, 500.0, None),
     "ema_decay": (0.0, 1e-3, 0.9999, 1.0),
+    "block_lr_zero_threshold": (-0.5, 0.0, 1e6, 2e6),
     "rank_dropout": (-0.1, 0.0, 0.99, 1.0),
     "module_dropout": (-0.1, 0.0, 0.99, 1.0),
     "lokr_factor": (-2, -1, 100_000, 100_001),

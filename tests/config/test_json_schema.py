@@ -18,6 +18,10 @@ VALIDATOR = jsonschema.Draft7Validator(SCHEMA)
 PATHS = {"base_model": "base", "img_folder": "pictures", "output_folder": "out"}
 TEXT = st.text(min_size=1, max_size=20)
 
+NUMBERS = st.lists(st.floats(0, 1e6), min_size=1, max_size=25)
+NUMBERS_TEXT = st.lists(st.from_regex(r"\A ?[1-9][0-9]{0,3} ?\Z"), min_size=1, max_size=25).map(",".join)
+CURVES = st.from_regex(r"\A(sine|cosine|linear|reverse_linear|zeros)(\+0\.[0-9]{1,3})?\Z")
+
 SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "train_resolution": st.integers(64, 8192)
     | st.lists(st.integers(64, 8192), min_size=2, max_size=2)
@@ -25,6 +29,13 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "optimizer_type": st.sampled_from([*OPTIMIZERS, "torch.optim.SGD"]),
     "optimizer_args": st.lists(st.from_regex(r"\A[a-z_]{1,9}=[0-9.]{1,5}\Z"))
     | st.dictionaries(st.from_regex(r"\A[a-z_]{1,9}\Z"), st.floats(allow_nan=False) | TEXT | st.booleans()),
+    "down_lr_weight": NUMBERS | NUMBERS_TEXT | CURVES,
+    "mid_lr_weight": NUMBERS | NUMBERS_TEXT | st.floats(0, 1e6),
+    "up_lr_weight": NUMBERS | NUMBERS_TEXT | CURVES,
+    "block_dims": st.lists(st.integers(0, 100_000), min_size=1, max_size=25) | NUMBERS_TEXT,
+    "conv_block_dims": st.lists(st.integers(0, 100_000), min_size=1, max_size=25) | NUMBERS_TEXT,
+    "block_alphas": NUMBERS | NUMBERS_TEXT,
+    "conv_block_alphas": NUMBERS | NUMBERS_TEXT,
     "sample_prompts": TEXT | st.lists(TEXT, max_size=3),
     "json_load_skip_list": st.lists(st.text(max_size=9), max_size=3),
     "change_output_name": st.from_regex(r"\A[a-z0-9][^/\\]{0,9}\Z"),

@@ -8,7 +8,18 @@ from lora_lab.config import PARAMETERS
 from lora_lab.document.dialects import decode_config
 from lora_lab.document.to_sd_scripts import to_sd_scripts
 
-KEYS = ("network_type", "use_dora", "lokr_factor", "decompose_both", "conv_dim", "conv_alpha", "net_dim", "alpha")
+BLOCKS = ("block_dims", "block_alphas", "up_lr_weight", "mid_lr_weight")
+KEYS = (
+    "network_type",
+    *BLOCKS,
+    "use_dora",
+    "lokr_factor",
+    "decompose_both",
+    "conv_dim",
+    "conv_alpha",
+    "net_dim",
+    "alpha",
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +29,7 @@ KEYS = ("network_type", "use_dora", "lokr_factor", "decompose_both", "conv_dim",
         {"network_type": "loha", "conv_dim": 4, "conv_alpha": 2.0, "net_dim": 8, "alpha": 4.0},
         {"use_dora": True, "net_dim": 8, "alpha": 4.0},
         {"net_dim": 8, "alpha": 4.0, "conv_dim": 2, "conv_alpha": 1.0},
+        {"block_dims": [1] * 25, "block_alphas": [0.5] * 25, "up_lr_weight": "sine+0.1", "mid_lr_weight": 2},
     ],
 )
 def test_there_and_back(settings: dict[str, object]) -> None:
@@ -31,3 +43,10 @@ def test_there_and_back(settings: dict[str, object]) -> None:
     assert found == {key: settings.get(key, PARAMETERS[key].default) for key in KEYS}
     plain = not {"network_type", "use_dora"} & settings.keys()
     assert ('network_module = "networks.lora"' in written.text) == plain
+
+
+def test_blocks_of_another_network() -> None:
+    """LyCORIS has no settings of blocks: they are left out, and it is said."""
+    written = to_sd_scripts({"base_model": "b", "network_type": "loha", "block_dims": [1] * 25})
+    assert "block_dims" in written.left_out
+    assert "block_dims" not in written.text

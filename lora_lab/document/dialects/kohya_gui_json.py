@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from lora_lab.config import BLOCK_ARGS
 from lora_lab.document.dialects.draft import Draft, is_idle, typed
 from lora_lab.document.dialects.names import GUI_BOXES, KOHYA_GUI, OTHER_FAMILY, theirs
 from lora_lab.document.dialects.networks import gui_network, is_preset, is_whole, settle_lycoris
@@ -177,8 +178,12 @@ def _network(draft: Draft, tree: Tree) -> set[str]:
         if kind != "Kohya LoCon":
             for name in ("conv_dim", "conv_alpha"):
                 draft.take_out(name, f"LoRA_type is {kind}", asks=False)
+            if draft.value("conv_block_dims") is not None and item is not None:
+                draft.put("conv_alpha", item, 1.0)  # what sd-scripts takes then
         return _OF_NETWORKS if kind in ("Standard", "Kohya LoCon") else set()
     assert item is not None
+    for name in BLOCK_ARGS:
+        draft.take_out(name, f"LoRA_type is {kind}", asks=False)
     draft.dropped = [one for one in draft.dropped if one.key != "LoRA_type"]
     if network.kind != "lora":
         draft.put("network_type", item, network.kind)

@@ -6,7 +6,7 @@ Sources: sd-scripts networks/*.py create_network; LyCORIS lycoris/kohya.py creat
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from lora_lab.config import NETWORK_ARGS
+from lora_lab.config import BLOCK_ARGS, NETWORK_ARGS
 from lora_lab.config import is_whole as is_whole_lokr
 from lora_lab.document.dialects.draft import Draft, is_idle, typed
 from lora_lab.document.document import Entry
@@ -79,22 +79,52 @@ def put_arguments(draft: Draft, item: Item, found: Mapping[str, object], network
     """Put a network's arguments that are settings here; drop the item, by the names of the rest, where some are not."""
     for key, value in found.items():
         name = _OURS.get(key)
-        if name is None or (name in _OF_LOKR and network.kind != "lokr"):
+        if name is None or (name in _OF_LOKR and network.kind != "lokr") or (name in BLOCK_ARGS and network.lycoris):
             continue
-        number = typed(name, value)
-        off = number == 0 and name not in ("conv_alpha", "lokr_factor") and not isinstance(number, bool)
+        number = of_blocks(value) if name in BLOCK_ARGS else typed(name, value)
+        off = number == 0 and name not in ("conv_alpha", "lokr_factor", *BLOCK_ARGS) and not isinstance(number, bool)
         draft.put(name, item, None if off else number)
     if network.kind != "lora":
         draft.put("network_type", item, network.kind)
-    if not network.lycoris and draft.value("conv_dim") is not None and "conv_alpha" not in found:
+    convolutions = draft.value("conv_dim") is not None or draft.value("conv_block_dims") is not None
+    if not network.lycoris and convolutions and "conv_alpha" not in found:
         draft.put("conv_alpha", item, 1.0)
     left = [key for key, value in found.items() if _is_left(key, value, network, draft)]
     if left:
         draft.drop(item, f"lora_lab has no {', '.join(left)}")
 
 
+def settle_blocks(draft: Draft) -> None:
+    """Take out what sd-scripts' networks.lora does not look at; here it would have an effect."""
+    if draft.value("conv_block_dims") is None:
+        draft.take_out("conv_block_alphas", "sd-scripts looks at it with conv_block_dims only", asks=False)
+    if all(draft.value(key) is None for key in ("block_dims", "down_lr_weight", "mid_lr_weight", "up_lr_weight")):
+        for key in ("block_alphas", "conv_block_dims", "conv_block_alphas"):
+            draft.take_out(key, "sd-scripts looks at it with block_dims or a weight of blocks only", asks=False)
+
+
+def of_blocks(value: object) -> object:
+    """Return what a setting of blocks stands for: a number, a list of them, or the name of a curve.
+
+    sd-scripts takes an empty place for 0. What is neither stays as it is, and the check says so.
+    """
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in value.split(",")]
+    if value.strip() == "":
+        return None
+    try:
+        found = [float(part or 0) for part in parts]
+    except ValueError:
+        return value.strip()
+    whole: list[int | float] = [int(one) if one.is_integer() else one for one in found]
+    return whole if len(whole) > 1 else whole[0]
+
+
 def _is_left(key: str, value: object, network: Network, draft: Draft) -> bool:
     """Say whether an argument asks for something that is not here."""
+    if key in BLOCK_ARGS and network.lycoris:
+        return not is_idle(key, value)
     if key in _OURS or is_idle(key, value) or value in _MEANS_NOTHING.get(key, ()) or value in ("False", "false"):
         return False
     if key in _BOTH_WORDS:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from lora_lab.config import PARAMETERS
+from lora_lab.config import BLOCK_ARGS, PARAMETERS
 from lora_lab.document.command_text import is_placeholder, is_variable
 from lora_lab.document.dialects.draft import Draft, typed
 from lora_lab.document.dialects.names import FAMILY_MARKS, FAMILY_SWITCHES, SD_SCRIPTS
-from lora_lab.document.dialects.networks import network_of, put_arguments, settle_lycoris
+from lora_lab.document.dialects.networks import network_of, of_blocks, put_arguments, settle_blocks, settle_lycoris
 from lora_lab.document.tree import Item
 
 ASSUMED: Final[Mapping[str, object]] = {
@@ -64,7 +64,6 @@ _REFINES = {
 """Settings that do nothing unless another one is set."""
 
 _NETWORKS = ("network_module", "LoRA_type", "algo")
-_BLOCKS = ("block_dims", "conv_block_dims")
 _SCHEDULES = ("adafactor", "inverse_sqrt", "cosine_with_min_lr", "warmup_stable_decay", "piecewise_constant")
 
 
@@ -158,7 +157,7 @@ def _converted(name: str, value: object) -> object:
         return arguments(value)
     if name == "clip_skip" and value == 0:
         return None
-    return value
+    return of_blocks(value) if name in BLOCK_ARGS else value
 
 
 def resolution(value: object) -> object:
@@ -250,9 +249,10 @@ def _network(draft: Draft) -> None:
     found = _given_arguments(draft)
     module = next((item for item in draft.tree.items if item.key == "network_module"), None)
     network = network_of(draft, found)
+    settle_blocks(draft)
     if module is not None and network is not None and network.lycoris:
         settle_lycoris(draft, module, (found or {}).get("preset"), ASSUMED)
-    if any(d.asks and d.key in _NETWORKS for d in draft.dropped) or any(key in (found or {}) for key in _BLOCKS):
+    if any(d.asks and d.key in _NETWORKS for d in draft.dropped):
         draft.unknown |= {"net_dim", "alpha"} & draft.entries.keys()  # they mean something else in other networks
 
 

@@ -11,21 +11,31 @@ _LORA = "sd-scripts networks/lora.py"
 _SIZES = ("net_dim", "alpha", "conv_dim", "conv_alpha")
 _OF_LOKR = ("lokr_factor", "decompose_both")
 _KINDS = (*_OF_LOKR, "network_dropout")
+_BLOCK_SIZES = ("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas")
+_BLOCK_WEIGHTS = ("down_lr_weight", "mid_lr_weight", "up_lr_weight")
+_BLOCKS = (*_BLOCK_SIZES, *_BLOCK_WEIGHTS, "block_lr_zero_threshold")
 _RATIOS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
 
 
 def _idle(config: TrainConfig, given: Set[str]) -> Iterator[tuple[str, str, str]]:
     """Yield each key that has no effect, with the key that is to blame and the words for it."""
     if config.dim_from_weights and config.lora_model_for_resume:
-        yield from ((key, "dim_from_weights", "with dim_from_weights") for key in _SIZES)
+        yield from ((key, "dim_from_weights", "with dim_from_weights") for key in (*_SIZES, *_BLOCK_SIZES))
+    elif config.conv_block_dims is not None:
+        yield "conv_dim", "conv_block_dims", "beside conv_block_dims"
+        if config.conv_block_alphas is not None:
+            yield "conv_alpha", "conv_block_alphas", "beside conv_block_alphas"
     elif config.conv_dim is None:
-        yield "conv_alpha", "conv_dim", "without conv_dim"
+        yield from ((key, "conv_dim", "without conv_dim") for key in ("conv_alpha", "conv_block_alphas"))
     if config.network_type != "lokr":
         yield from ((key, "network_type", f"on a {config.network_type}") for key in _OF_LOKR)
     if config.network_type != "lora":
         yield "network_dropout", "network_type", f"on a {config.network_type}"
+    if all(getattr(config, key) is None for key in _BLOCK_WEIGHTS):
+        yield "block_lr_zero_threshold", "down_lr_weight", "without a weight of blocks"
     if config.text_only:
         yield "loraplus_unet_lr_ratio", "text_only", "with text_only"
+        yield from ((key, "text_only", "with text_only") for key in _BLOCKS)
     if config.unet_only:
         yield "loraplus_text_encoder_lr_ratio", "unet_only", "with unet_only"
 
@@ -35,11 +45,11 @@ def _idle(config: TrainConfig, given: Set[str]) -> Iterator[tuple[str, str, str]
     "network-setting-without-effect",
     "warning",
     reads=(
-        *(*_SIZES, *_RATIOS[1:], *_KINDS),
+        *(*_SIZES, *_RATIOS[1:], *_KINDS, *_BLOCKS),
         *("network_type", "dim_from_weights", "lora_model_for_resume", "text_only", "unet_only"),
     ),
     source=f"{_LORA} create_network, create_network_from_weights",
-    idle=(*_SIZES, *_RATIOS[1:], *_KINDS),
+    idle=(*_SIZES, *_RATIOS[1:], *_KINDS, *_BLOCKS),
     targets=OURS,
 )
 def network_setting_without_effect(view: View) -> Iterator[Hit]:
@@ -47,8 +57,8 @@ def network_setting_without_effect(view: View) -> Iterator[Hit]:
 
     What it does
     Looks for `conv_alpha` without `conv_dim`, for sizes beside `dim_from_weights`, which takes them from the file, for
-    the LoRA+ ratio of a part that is not trained, for LoKr's settings on another network, and for `network_dropout` on
-    a LoHa or LoKr, which have nothing between two matrices to drop.
+    the LoRA+ ratio of a part that is not trained, for LoKr's settings on another network, for `network_dropout` on a
+    LoHa or LoKr, which have nothing between two matrices to drop, and for what blocks are given where nothing reads it.
 
     Why is this bad
     Either it can go, or what it belongs to was forgotten.
@@ -64,7 +74,7 @@ def network_setting_without_effect(view: View) -> Iterator[Hit]:
     ```
     """
     for key, other, words in _idle(view.config, view.given):
-        off = key in _KINDS and getattr(view.config, key) in (None, 0, False, -1)
+        off = key in (*_KINDS, *_BLOCKS) and getattr(view.config, key) in (None, 0, False, -1)
         if key in view.given and not off:
             yield Hit(f"{key} has no effect {words}", (key, other), "leave it out", removed(key))
 

@@ -14,6 +14,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lora_lab.config.blocks import Blocks
 from lora_lab.train.draws import Stream, seed_of
 
 Layer = nn.Linear | nn.Conv2d
@@ -38,7 +39,8 @@ class AdapterOptions:
     """What one adapter of a pack is made of.
 
     `conv` is the size at convolutions larger than 1 × 1; with it all layers of ResNet, down- and upsampling blocks are
-    adapted. `sizes` gives each layer's own size instead; layers that it lacks get no adapter.
+    adapted. `blocks` gives the U-Net's blocks sizes of their own, `sizes` every layer, whatever the rest says; layers
+    that they lack get no adapter.
     """
 
     rank: int
@@ -51,6 +53,7 @@ class AdapterOptions:
     module_dropout: float = 0.0  # probability, of the layer's whole update for a step
     conv: LayerSize | None = None
     sizes: Mapping[str, LayerSize] | None = None
+    blocks: Blocks | None = None
     kind: Kind = "lora"
     dora: bool = False  # the length of each row of the weight is learned apart from its direction
     factor: int = -1  # LoKr: how large the first factor may be; -1: as square as the layer's width allows
@@ -61,14 +64,21 @@ class AdapterOptions:
         """The factor alpha / rank of the update, at layers that are no convolution."""
         return self.alpha / self.rank
 
+    @property
+    def _convolutions(self) -> bool:
+        return self.conv is not None or (self.blocks is not None and self.blocks.wide is not None)
+
     def size_at(self, name: str, layer: Layer) -> LayerSize | None:
         """The size at a layer, by its name in the LoRA file; None where it gets no adapter."""
         if not (self.unet if name.startswith("lora_unet") else self.text_encoder):
             return None
         if self.sizes is not None:
             return self.sizes.get(name)
-        if _OF_CONVOLUTIONS.search(name) and self.conv is None:
+        if _OF_CONVOLUTIONS.search(name) and not self._convolutions:
             return None
+        if self.blocks is not None and name.startswith("lora_unet"):
+            size = self.blocks.size_at(name, is_wide(layer))
+            return None if size is None else LayerSize(*size)
         return self.conv if is_wide(layer) else LayerSize(self.rank, self.alpha)
 
 

@@ -80,9 +80,18 @@ def test_network_arguments() -> None:
     assert plain.values["conv_alpha"] == 1.0  # sd-scripts' own default
     assert (plain.values["rank_dropout"], plain.values["loraplus_lr_ratio"]) == (0.1, 16.0)
     assert not [one for one in origin.dropped if one.asks]
-    more, origin = read(f'{run}network_args = ["conv_dim=4", "conv_alpha=2", "block_dims=1,2"]', "a.toml")
+    more, origin = read(f'{run}network_args = ["conv_dim=4", "conv_alpha=2", "rescaled=1"]', "a.toml")
     assert (more.values["conv_dim"], more.values["conv_alpha"]) == (4, 2.0)
     assert [one.key for one in origin.dropped if one.asks] == ["network_args"]
+    blocks = '"down_lr_weight=0,,0.5", "up_lr_weight=sine+0.25", "mid_lr_weight=0", "block_dims=1,2"'
+    found, origin = read(f'{run}network_args = ["conv_block_dims=2, 0", {blocks}]', "a.toml")
+    assert found.values["down_lr_weight"] == [0, 0, 0.5]  # an empty place is 0 in sd-scripts
+    assert (found.values["up_lr_weight"], found.values["mid_lr_weight"]) == ("sine+0.25", 0)
+    assert (found.values["block_dims"], found.values["conv_block_dims"]) == ([1, 2], [2, 0])
+    assert found.values["conv_alpha"] == 1.0
+    assert not [one for one in origin.dropped if one.asks]
+    idle, origin = read(f'{run}network_args = ["block_alphas=1,2", "conv_block_dims=1,2"]', "a.toml")
+    assert not {"block_alphas", "conv_block_dims"} & idle.values.keys()  # sd-scripts wants block_dims beside them
     text = f'{run}network_module = "lycoris.kohya"\nnetwork_args = ["algo=boft", "conv_dim=4"]'
     other, origin = read(text, "a.toml")
     assert "conv_dim" not in other.values
