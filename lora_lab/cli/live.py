@@ -1,5 +1,6 @@
 """What a sweep shows while it trains: bars on a terminal, lines in a log."""
 
+import contextlib
 import importlib.util
 import sys
 import time
@@ -52,13 +53,15 @@ class Lines:
         self.say(f"[{self._over}/{self.runs}] {outcome.run.name}: {ending(outcome, self.metric)}")
 
     def say(self, line: str) -> None:
-        """Print a line."""
-        say(line)
-        sys.stdout.flush()
+        """Print a line. A terminal that was closed, or a pipe that nobody reads, must not end the training."""
+        with contextlib.suppress(OSError):
+            say(line)
+            sys.stdout.flush()
 
     def warn(self, line: str) -> None:
         """Print a warning; called from the tracker's thread too."""
-        say(f"warning: {line}", err=True)
+        with contextlib.suppress(OSError):
+            say(f"warning: {line}", err=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -123,7 +126,8 @@ class Bars(Lines):
 
     def say(self, line: str) -> None:
         """Print a line above the bars."""
-        self._drawing.console.print(printable_lines(line), markup=False, highlight=False, soft_wrap=True)
+        with contextlib.suppress(OSError):
+            self._drawing.console.print(printable_lines(line), markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, line: str) -> None:
         """Print a warning above the bars."""
@@ -131,7 +135,8 @@ class Bars(Lines):
 
     def close(self) -> None:
         """Take the bars away."""
-        self._drawing.stop()
+        with contextlib.suppress(OSError):
+            self._drawing.stop()
 
     def _hide(self, index: int) -> None:
         bar = self._bars.pop(index, None)

@@ -193,7 +193,7 @@ def _register(model: str, outcomes: Sequence["Outcome"], plan: "Plan", tracker: 
 
 @contextmanager
 def _terminated_is_interrupted() -> Iterator[None]:
-    """Within, SIGTERM (a cluster's, a shutdown's) is heard like Ctrl-C."""
+    """Within, SIGTERM (a cluster's, a shutdown's) and SIGHUP (a closed terminal's) are heard like Ctrl-C."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -201,11 +201,16 @@ def _terminated_is_interrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    wanted = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {number: signal.getsignal(number) for number in wanted}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # nohup's
+            signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _CatchingUp:

@@ -15,7 +15,7 @@ from lora_lab.cli.say import say
 from lora_lab.failure import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lora_lab.cli.live import Lines
     from lora_lab.config import TrainConfig
@@ -166,16 +166,36 @@ def _train_here(job: "Job", train: "Train", tracker: "Tracker", watch: "Lines") 
         known = RunProgress(step.step, step.total_steps, step.loss, None, step.message, step.notice)
         watch.progressed(job, known)
 
-    watch.started(job, folder)
-    try:
-        (result,) = train([run], progress)
-    finally:
-        watch.close()
-        log.close()
+    with _alone(folder, job.run.name):
+        watch.started(job, folder)
+        try:
+            (result,) = train([run], progress)
+        finally:
+            watch.close()
+            log.close()
     if isinstance(result, Failure):
         raise result
     _show_result(result.lora, result.metrics, result.steps, result.seconds)
     return 0
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, name: str) -> "Iterator[None]":
+    """Hold the right to train that name into a folder; raises `Failure` where another process has it, or none can."""
+    from lora_lab.locks import held_if_free
+
+    lock = folder / LOGS / f".{name}.lock"
+    with contextlib.ExitStack() as stack:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            free = stack.enter_context(held_if_free(lock))
+        except OSError as error:
+            remedy = "free the disk, or give another folder with --output-folder"
+            raise Failure(f"cannot write to {folder}: {error.strerror or error}", remedy) from error
+        if not free:
+            remedy = "wait for it, or give this one another change_output_name or --output-folder"
+            raise Failure(f"another process is training {name} into {folder}", remedy)
+        yield
 
 
 def _train_numbered(job: "Job", train: "Train", tracker: "Tracker", watch: "Lines") -> int:
@@ -237,12 +257,20 @@ class _Log:
     def _place(self, decides: str) -> Path:
         from lora_lab.tracking.spool import can_go_on
 
-        new = f"{self._name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        new = self._unused()
         before = sorted(self._logs.iterdir(), reverse=True) if self._logs.is_dir() else []
         for folder in before:
             if len(folder.name) == len(new) and folder.name.startswith(f"{self._name}-"):
                 return folder if can_go_on(folder, decides) else self._logs / new
         return self._logs / new
+
+
+    def _unused(self) -> str:
+        """Return the name of a new log: with the time, and where a clock was set back, one that nobody has yet."""
+        second = int(time.time())
+        while (self._logs / (name := f"{self._name}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(second))}")).exists():
+            second += 1
+        return name
 
 
 def built_in_trainer() -> "Train":

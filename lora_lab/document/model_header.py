@@ -9,6 +9,7 @@ from lora_lab.document import model_names
 from lora_lab.document.model_names import WIDTHS, Kind, LoraFacts, Part
 from lora_lab.document.tensor_table import TensorTable, read_safetensors
 from lora_lab.failure import Failure
+from lora_lab.plain_files import open_file
 
 PICKLED: Final = (".ckpt", ".pt", ".pth", ".bin")
 """Suffixes of pickled models."""
@@ -162,7 +163,7 @@ def _stated_prediction(metadata: Mapping[str, str]) -> Prediction | None:
 def _json(path: Path) -> Mapping[str, object]:
     """Return a small JSON file, empty if there is none."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             value = json.loads(file.read(_CONFIG_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}

@@ -16,6 +16,7 @@ from typing import Final
 
 from lora_lab.document.tensor_table import Tensor, TensorTable
 from lora_lab.failure import Failure
+from lora_lab.plain_files import open_file
 
 MOST_BYTES: Final = 16 * 1024 * 1024
 """Bytes of a pickle that are looked at; that of an SD 1.x checkpoint has 0.3 million, the numbers lie elsewhere."""
@@ -86,7 +87,7 @@ def read_pickled(path: Path) -> TensorTable:
 
 def _pickles(path: Path) -> Iterator[bytes]:
     """Yield the start of each pickle that a file may hold: `data.pkl` in a zip archive, or the file itself."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         if file.read(2) != b"PK":
             file.seek(0)
             yield file.read(MOST_BYTES)

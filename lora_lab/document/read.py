@@ -5,9 +5,12 @@ from pathlib import Path
 from lora_lab.document.document import Document, Lines, ParseProblem
 from lora_lab.document.json_text import parse_json
 from lora_lab.failure import Failure
+from lora_lab.plain_files import open_file
 
 LARGEST = 1024 * 1024
 """Bytes; a training config has some thousand."""
+
+_STREAMS = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")
 
 _BINARY_STARTS = {
     b"PK\x03\x04": "a zip archive or a PyTorch checkpoint",
@@ -31,8 +34,9 @@ def read_bytes(path: Path) -> bytes:
     try:
         if path.is_dir():
             raise Failure(f"{path} is a folder, not a config file", "name a file in it")
-        with path.open("rb") as file:
-            data = file.read(LARGEST + 1)  # some files, such as pipes, have a size only when they are read
+        given = str(path).startswith(_STREAMS)  # by a shell, as in `lora-lab lint <(jq . a.json)`
+        with path.open("rb") if given else open_file(path) as file:
+            data = file.read(LARGEST + 1)  # some files have a size only when they are read
         if len(data) > LARGEST:
             raise too_large(str(path))
         return data

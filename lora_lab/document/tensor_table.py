@@ -4,12 +4,12 @@ A .safetensors file begins with 8 bytes (the header's length, little-endian) and
 """
 
 import json
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from lora_lab.failure import Failure
+from lora_lab.plain_files import open_file
 
 LARGEST_HEADER: Final = 64 * 1024 * 1024
 """Bytes. An SDXL checkpoint's header has some 400 thousand, that of a LoRA with very many tags some million."""
@@ -43,9 +43,7 @@ class TensorTable(NamedTuple):
 def read_safetensors(path: Path) -> TensorTable:
     """Read a .safetensors file's header; raises `Failure` if the file can't be read or is none."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise Failure(f"{path} is no file")
-        with path.open("rb") as file:
+        with open_file(path) as file:
             length = int.from_bytes(file.read(8), "little")
             if not 2 <= length <= LARGEST_HEADER:
                 raise Failure(f"{path} is no safetensors file: its header would have {length:,} bytes")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from lora_lab.config import resolve_path
 from lora_lab.lint.caption_survey import Captions, survey
 from lora_lab.lint.data_folder import DataFolder, Listing, Subset, repeats_of
+from lora_lab.plain_files import open_file
 
 if TYPE_CHECKING:
     from lora_lab.document.model_header import ModelHeader
@@ -116,11 +117,11 @@ class Disk:
 
 
 def _kind(path: Path) -> str:
-    """Return what stands at a path, without raising."""
+    """Return what stands at a path, without raising; a pipe or a device is nothing that can be read."""
     try:
         if path.is_dir():
             return "folder"
-        return "file" if path.exists() else "nothing"
+        return "file" if path.is_file() else "nothing"
     except (OSError, ValueError):
         return "nothing"
 
@@ -135,16 +136,23 @@ def _listing(path: Path) -> Listing:
                 if len(files) + len(folders) >= MOST_ENTRIES:
                     break
                 if not entry.name.startswith("."):
-                    (folders if entry.is_dir() else files).append(entry.name)
+                    (folders if _leads_to_folder(entry) else files).append(entry.name)
     except (OSError, ValueError):
         return Listing()
     return Listing(tuple(sorted(files)), tuple(sorted(folders)))
 
 
+def _leads_to_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def _start(path: Path, most: int) -> bytes | None:
     """Return the first bytes of a file, None if it can't be read."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return file.read(most)
     except (OSError, ValueError):
         return None

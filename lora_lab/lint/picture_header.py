@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from lora_lab.plain_files import NO_FILE, open_file
+
 _OTHERS = (
     *((b"GIF8", "GIF"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"8BPS", "PSD"), (b"\0\0\0\x0cjP", "JPEG 2000")),
     *((b"DDS ", "DDS"), (b"qoif", "QOI"), (b"\0\0\1\0", "ICO"), (b"P5", "PNM"), (b"P6", "PNM")),
@@ -66,10 +68,12 @@ class _Found(NamedTuple):
 def read_picture_header(path: Path) -> PictureHeader | None:
     """Return what a picture's header says; None if the file can't be opened."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return _header(file)
-    except (OSError, ValueError):
-        return None
+    except (OSError, ValueError) as error:
+        if getattr(error, "strerror", "") == NO_FILE:
+            return PictureHeader(problem=NO_FILE)
+        return PictureHeader(problem="it is a link that leads nowhere") if path.is_symlink() else None
 
 
 def _header(file: BinaryIO) -> PictureHeader:

@@ -41,7 +41,7 @@ class Beside:
     keeper: unfinished.Keeper
     stop: Stop
     tell: Callable[[str], None]
-    began: float = field(default_factory=time.time)
+    began: float = field(default_factory=time.monotonic)
     judges: Mapping[int, Judge] = field(default_factory=dict)
     ended: dict[int, RunResult | Failure] = field(default_factory=dict)
     tell_end: Callable[[int, RunResult | Failure], None] = lambda key, result: None
@@ -76,7 +76,7 @@ class Beside:
         lora = self.saver.final(member)
         unfinished.forget(member)
         member.record(RunEnded(status="FINISHED"))
-        seconds = time.time() - self.began
+        seconds = time.monotonic() - self.began
         self._end(member, RunResult(lora, dict(member.journal.latest), member.plan.total_steps, seconds))
 
     def failed(self, member: Member, failure: Failure) -> None:
@@ -148,7 +148,7 @@ class Following(Beside):
 
     def finished(self, member: Member) -> None:
         """Take down the end alone."""
-        seconds = time.time() - self.began
+        seconds = time.monotonic() - self.began
         self._end(member, RunResult(member.folder, dict(member.journal.latest), member.plan.total_steps, seconds))
 
     def failed(self, member: Member, failure: Failure) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lora_lab.config import TrainConfig
 from lora_lab.failure import Failure
+from lora_lab.plain_files import read_file
 from lora_lab.train.draws import normal, torch_draws
 from lora_lab.train.families.base import Base
 from lora_lab.train.noise import TRAIN_STEPS
@@ -98,7 +99,7 @@ def read_prompts(source: str | Sequence[str] | None, folder: Path, size: tuple[i
     lines: Sequence[str]
     if isinstance(source, str):
         try:
-            lines = (folder / source).read_text(encoding="utf-8-sig").splitlines()
+            lines = read_file(folder / source).decode("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise Failure(
                 f"sample_prompts {source} cannot be read", "give a UTF-8 text file, one prompt a line"

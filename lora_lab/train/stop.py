@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while training: once asks for an end after the step, twice ends at once."""
+"""Ctrl-C, SIGTERM and a closed terminal while training: once asks for an end after the step, twice ends at once."""
 
 import signal
 import threading
@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+
+
+ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Windows knows no SIGHUP, which the end of a terminal or an ssh connection sends."""
 
 
 @dataclass
@@ -29,8 +33,7 @@ def listening(tell: Callable[[str], None]) -> Iterator[Stop]:
         stop.number = number
         tell("stopping after this step; once more ends at once")
 
-    wanted = [signal.SIGINT, signal.SIGTERM] if threading.current_thread() is threading.main_thread() else []
-    before = {number: signal.getsignal(number) for number in wanted}
+    before = {number: signal.getsignal(number) for number in ASKING} if _in_main_thread() else {}
     for number, handler in before.items():
         if handler not in (signal.SIG_IGN, None):
             signal.signal(number, note)
@@ -40,3 +43,7 @@ def listening(tell: Callable[[str], None]) -> Iterator[Stop]:
         for number, handler in before.items():
             if handler is not None:
                 signal.signal(number, handler)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

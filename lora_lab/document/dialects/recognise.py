@@ -9,6 +9,7 @@ from lora_lab.document.command_text import has_command
 from lora_lab.document.dialects.names import DIFFUSERS, EVERY_NAME, REASONS
 from lora_lab.document.read import LARGEST
 from lora_lab.document.tree import Form, Tree
+from lora_lab.plain_files import read_file
 
 OURS: Final = frozenset(PARAMETERS) - frozenset(EVERY_NAME)
 """Keys that only lora_lab and LoRA Easy Training Scripts have."""
@@ -83,9 +84,9 @@ def may_be_config(path: Path) -> bool:
     It has at least two names of settings, or starts a training script. A file that can't be read may be one.
     """
     try:
-        if path.stat().st_size > LARGEST:
+        if not path.is_file() or path.stat().st_size > LARGEST:
             return False
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError:
         return True
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):

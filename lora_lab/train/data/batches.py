@@ -284,7 +284,7 @@ def _latent(use: _Use, latents: Mapping[LatentId, Tensor]) -> Tensor:
 
 
 def _pixels(use: _Use) -> Tensor:
-    image = pixels.place(pixels.load(use.picture.path), use.placement)
+    image = pixels.place(pixels.load_unchanged(use.picture.path, use.picture.digest), use.placement)
     if use.color is not None:
         image = augment.shift_color(image, use.color)
     return pixels.to_tensor(augment.mirror(image) if use.mirrored else image)

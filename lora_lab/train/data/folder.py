@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from lora_lab.config.buckets import balanced_repeats
 from lora_lab.failure import Failure
+from lora_lab.plain_files import read_file
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
@@ -152,7 +153,7 @@ def _read_subset(folder: Path, read: Reading, repeats: int, class_tokens: str, i
 def _header(path: Path) -> tuple[int, int, str]:
     """(width, height, SHA-256) of a picture file; the pixels are not decoded."""
     try:
-        content = path.read_bytes()
+        content = read_file(path)
         with Image.open(io.BytesIO(content)) as image:
             width, height = image.size
             sideways = _orientation(image, content) in _SIDEWAYS
@@ -191,7 +192,7 @@ def _caption(picture: Path, read: Reading) -> str | None:
     for stem in stems:
         path = picture.with_name(stem + extension)
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = read_file(path).decode("utf-8-sig")
         except FileNotFoundError:
             continue
         except UnicodeDecodeError:

@@ -136,7 +136,7 @@ def _batches(items: Iterable[LatentItem], size: int) -> list[list[LatentItem]]:
 
 
 def _pixels(item: LatentItem) -> Tensor:
-    image = pixels.place(pixels.load(item.picture.path), item.placement)
+    image = pixels.place(pixels.load_unchanged(item.picture.path, item.picture.digest), item.placement)
     return pixels.to_tensor(augment.mirror(image) if item.mirrored else image)
 
 

@@ -1,9 +1,12 @@
 """From a picture file to pixels: decode, turn upright, resize, crop, scale to [-1, 1]."""
 
+import hashlib
+import io
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy
 import torch
@@ -12,6 +15,7 @@ from torch import Tensor
 
 from lora_lab.config.buckets import Placement, Size
 from lora_lab.failure import Failure
+from lora_lab.plain_files import open_file, read_file
 
 _BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
@@ -34,11 +38,36 @@ def load_alpha(path: Path) -> Image.Image | None:
         return image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
 
 
+def load_unchanged(path: Path, digest: str) -> Image.Image:
+    """As `load`, of a file whose bytes have that SHA-256: what a run says that it learned must be what it learned.
+
+    Raises Failure also where the file has been rewritten since.
+    """
+    with _reading(path):
+        content = read_file(path)
+    if hashlib.sha256(content).hexdigest() != digest:
+        remedy = "let pictures alone while a run uses them; the same command starts anew with what is there now"
+        raise Failure(f"{path} has changed since the run read it", remedy)
+    with _decoded(path, io.BytesIO(content)) as image:
+        return _rgb(image)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
+    with _reading(path), open_file(path) as file, _decoded(path, file) as image:
+        yield image
+
+
+@contextmanager
+def _decoded(path: Path, file: BinaryIO) -> Iterator[Image.Image]:
+    with _reading(path), Image.open(file) as image:
+        yield ImageOps.exif_transpose(image)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        with Image.open(path) as image:
-            yield ImageOps.exif_transpose(image)
+        yield
     except FileNotFoundError:
         raise Failure(f"{path} has vanished", "put the picture back or start the run again without it") from None
     except _BROKEN as error:
