@@ -71,24 +71,32 @@ def main() -> None:
     """Run the command line; the only place that turns a `Failure` into text and an exit code.
 
     Exit codes: 0 done and nothing found, 1 findings or failed runs, 2 could not run, 130 interrupted
-    (143 by SIGTERM).
+    (143 by SIGTERM, 129 by a terminal that was closed).
     """
+    try:
+        code = _run()
+    except BrokenPipeError:  # nobody reads what is printed any more; nor at the end, when Python empties its buffers
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command line and return its exit code, after saying why where that is not 0."""
     try:
         code = group.main(standalone_mode=False, color=_colour())
     except Failure as failure:
         say_coloured(click.style(f"error: {printable(failure.what)}", fg="red"), err=True, colour=_colour())
         if failure.remedy:
             say(f"  {printable(failure.remedy)}", err=True)
-        code = 2
+        return 2
     except click.ClickException as error:
         told = io.StringIO()
         error.show(told)
         say(told.getvalue().removesuffix("\n"), err=True)
-        code = 2
+        return 2
     except (click.Abort, KeyboardInterrupt) as ended:  # click makes the one of the other
         stopped = ended.__cause__ if isinstance(ended, click.Abort) else ended
         say(str(stopped or "") or "interrupted", err=True)
-        code = stopped.exit_code if isinstance(stopped, Stopped) else 130
-    except BrokenPipeError:
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        return stopped.exit_code if isinstance(stopped, Stopped) else 130
+    return code if isinstance(code, int) else 0

@@ -264,13 +264,14 @@ class _Log:
                 return folder if can_go_on(folder, decides) else self._logs / new
         return self._logs / new
 
-
     def _unused(self) -> str:
         """Return the name of a new log: with the time, and where a clock was set back, one that nobody has yet."""
         second = int(time.time())
-        while (self._logs / (name := f"{self._name}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(second))}")).exists():
+        while True:
+            name = f"{self._name}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(second))}"
+            if not (self._logs / name).exists():
+                return name
             second += 1
-        return name
 
 
 def built_in_trainer() -> "Train":

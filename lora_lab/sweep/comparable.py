@@ -65,7 +65,7 @@ def judging_of(told: str, folder: Path) -> Judging:
     try:
         values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         return Judging(told, settings_of(values) if isinstance(values, dict) else {})
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return Judging(told)
 
 

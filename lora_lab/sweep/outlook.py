@@ -102,7 +102,7 @@ def _matches(run: Path, wanted: Mapping[str, object]) -> bool:
     try:
         config: Any = json.loads((run / CONFIG).read_text(encoding="utf-8"))
         return all(_plain(config.get(key)) == _plain(value) for key, value in wanted.items())
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 

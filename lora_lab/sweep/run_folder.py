@@ -101,7 +101,7 @@ def read_record(folder: Path) -> RunRecord | None:
     try:
         body: Any = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         return RunRecord(**body)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 

@@ -66,7 +66,7 @@ def read_sweep(folder: Path) -> SweepRecord | None:
     try:
         body = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
         return SweepRecord(**{**body, "axes": tuple(body["axes"]), "runs": tuple(body["runs"])})
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

@@ -69,7 +69,7 @@ def read_message(line: str, task: Task) -> Message | None:
     try:
         body = json.loads(line)
         kind = body["kind"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     if kind == "Warned":
         return Warned(body["line"])

@@ -74,7 +74,7 @@ def decode(line: str, folder: Path, end: int) -> SpooledEvent | None:
         if "path" in body:
             body["path"] = folder / body["path"]
         return SpooledEvent(cast(Event, cast(Any, kind)(**body)), time_ms, end)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -84,7 +84,7 @@ def read_header(folder: Path) -> SpoolHeader | None:
         with (folder / EVENTS).open(encoding="utf-8") as lines:
             body = json.loads(lines.readline())
         return SpoolHeader(body["key"], body["experiment"], body["parent"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -108,7 +108,7 @@ def read_sent(folder: Path, target_key: str) -> Sent:
     """Return how far the tracker with that key has got; the beginning where nothing (readable) was kept."""
     try:
         return Sent(**json.loads((folder / SENT).read_text(encoding="utf-8"))[target_key])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return Sent()
 
 
@@ -124,8 +124,9 @@ def write_sent(folder: Path, target_key: str, sent: Sent) -> None:
     """Keep how far the tracker with that key has got, beside what is kept for other trackers."""
     try:
         kept = json.loads((folder / SENT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         kept = {}
+    kept = kept if isinstance(kept, dict) else {}
     kept[target_key] = {"offset": sent.offset, "run_id": sent.run_id, "experiment_id": sent.experiment_id}
     write_whole(folder / SENT, json.dumps(kept, indent=1))
 
@@ -178,7 +179,7 @@ class Spool:
         """Append the event; returns at once, whatever happens."""
         try:
             self._append(encode(event, self.folder, now_ms()))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             if not self._broken:
                 self._warn(f"cannot write {self.folder / EVENTS}: {error}; the training goes on without its record")
             self._broken = True

@@ -171,5 +171,5 @@ def parse_pictures(text: str) -> tuple[tuple[str, ...], int]:
     try:
         body = json.loads(text)
         return tuple(str(key) for key in body["keys"]), int(body["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return (), 0

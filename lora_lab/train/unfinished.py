@@ -98,7 +98,7 @@ def go_on(member: Member, decides: Mapping[str, str]) -> Found:
         if not other:
             step = state.load_state(path, member)
             return Found(step, started_at, f"going on after step {step} of {member.plan.total_steps} ({path.name})")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         other = "its state is damaged"
     except Failure as failure:
         other = failure.what
@@ -122,7 +122,7 @@ def keep(member: Member) -> Path | None:
     path = path_of(member)
     try:
         step = int(json.loads((path / state.POSITION).read_text(encoding="utf-8"))["current_step"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     name = f"{member.config.change_output_name or 'at'}-step{step:08d}"
     for ending in ("", *(f"-{number}" for number in range(2, 1000))):

@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
@@ -173,6 +173,7 @@ def test_missing_file(tmp_path: Path) -> None:
     assert read_picture_header(tmp_path) is None
 
 
+@settings(deadline=None)  # the disk may be slow
 @given(data=st.data(), name=st.sampled_from(sorted(FORMATS)))
 def test_no_bytes_raise(data: st.DataObject, name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever is changed in a picture, its header is read without an exception."""

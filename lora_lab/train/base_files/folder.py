@@ -107,7 +107,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a model's JSON file. Raises Failure when there is none."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Failure(f"{path} cannot be read: {error}", DAMAGED) from error
     if not isinstance(value, dict):
         raise Failure(f"{path} is not a JSON object", DAMAGED)
