@@ -99,7 +99,7 @@ class Ground:
 
     def points(self) -> dict[tuple[int, str], float]:
         """Every number that the only log tells, each told once; speeds aside."""
-        (log,) = (self.out / "lora-lab-logs").iterdir()
+        (log,) = (self.out / "lora-lab-logs").glob("lumi-*")
         events = [json.loads(line) for line in (log / "events.jsonl").read_text().splitlines()]
         found = [
             (e["step"], key, value) for e in events if e["kind"] == "Metrics" for key, value in e["values"].items()
@@ -236,4 +236,4 @@ def test_another_run_of_that_name(straight: Ground, tmp_path: Path) -> None:
     assert "not going on with the unfinished run of this name: learning_rate was 0.001, is 0.002" in anew.stdout
     assert ground.names() == ["lumi-step00000003-state", "lumi.safetensors"]
     assert (ground.out / "lumi.safetensors").read_bytes() != (straight.out / "lumi.safetensors").read_bytes()
-    assert len(list((ground.out / "lora-lab-logs").iterdir())) == 2
+    assert len(list((ground.out / "lora-lab-logs").glob("lumi-*"))) == 2
