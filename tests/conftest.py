@@ -1,5 +1,6 @@
 """A machine for tests: one that a few lines describe, so that they tell the same everywhere."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,11 @@ import pytest
 
 from lora_lab.lint.machine import Machine
 from lora_lab.lint.probes import Gpu, Probes, parse_nvidia_smi
+
+# Processes that test at once share the cores: two threads for each of two processes on two cores are slower than one.
+_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if _workers > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // _workers, 1)))
 
 
 class Described(Probes):

@@ -49,7 +49,7 @@ class SweepOptions:
     train: "Train | None" = None
 
 
-class _PackSize(click.ParamType[int]):
+class _PackSize(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on only
     """How many runs train as one pack; off is 1."""
 
     name = "size"

@@ -1,0 +1,150 @@
+"""The tests with other Pythons, and with the oldest and the newest libraries that pyproject.toml allows.
+
+    python benchmarks/compatibility.py [--python python3.10 …] [--whole] [--tests tests/train …] [--keep FOLDER]
+
+Each `--python` gets two fresh environments without torch, one with the oldest direct dependencies and one with the
+newest, and runs the tests of the light half (linter, documents, grids, editor): those that import no framework.
+`--whole` does the same with this Python and everything installed, and runs all of `--tests`; torch stays the version
+of constraints.txt, whichever build of it this machine has, since no test of ours can tell what another one does.
+One table at the end: what ran with what, and what did not pass.
+"""
+
+import argparse
+import ast
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import tomllib
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {
+    "torch", "numpy", "mlflow", "diffusers", "transformers", "safetensors", "PIL", "accelerate", "optuna", "ray",
+    "peft", "lycoris", "scipy", "submitit",
+}  # fmt: skip
+HEAVY_PARTS = ("lora_lab.train", "lora_lab.tracking", "lora_lab.quickstart")
+LIGHT_TOOLS = ["pytest", "hypothesis", "jsonschema", "xmlschema"]
+COUNTS = re.compile(r"(\d+) (passed|failed|skipped|errors?)\b")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+class Cell(NamedTuple):
+    """One environment: its Python, the parts of lora_lab that are installed, which end of their libraries, tests."""
+
+    python: str
+    extras: tuple[str, ...]
+    end: str
+    tests: tuple[str, ...]
+
+
+def main() -> None:
+    """Run every cell and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--python", nargs="*", default=[sys.executable])
+    parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--tests", nargs="*", default=["tests"])
+    parser.add_argument("--ends", nargs="*", default=["oldest", "newest"], choices=["oldest", "newest"])
+    parser.add_argument("--keep", type=Path, help="where the environments and the logs stay")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = (options.keep or Path(name)).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        cells = list(cells_of(options.python, options.ends, tuple(options.tests) if options.whole else ()))
+        lines = [measured(cell, folder / f"environment{number}") for number, cell in enumerate(cells)]
+    print("| Python | installed | libraries | passed | failed | skipped | what did not pass |")
+    print("|---|---|---|---|---|---|---|")
+    print("\n".join(lines))
+
+
+def cells_of(pythons: Sequence[str], ends: Sequence[str], whole: tuple[str, ...]) -> Iterator[Cell]:
+    """Yield the environments: each Python without torch, then, if asked, this one with everything."""
+    light = tuple(sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py") if is_light(path)))
+    assert light, "no test of the light half found"
+    for python in pythons:
+        for end in ends:
+            yield Cell(python, ("lsp",), end, light)
+    for end in ends if whole else ():
+        yield Cell(sys.executable, ("train", "optimizers", "mlflow", "tensorboard", "dev"), end, whole)
+
+
+def is_light(path: Path) -> bool:
+    """Say whether a test, and every conftest.py that it sees, imports no framework, wherever in the file."""
+    seen = [folder / "conftest.py" for folder in path.parents if ROOT in folder.parents]
+    return not any(imports_heavy(file) for file in [path, *seen] if file.is_file())
+
+
+def imports_heavy(path: Path) -> bool:
+    """Say whether a file imports a framework or a part of lora_lab that needs one."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.append(node.module)
+    return any(name.split(".")[0] in HEAVY or name.startswith(HEAVY_PARTS) for name in names)
+
+
+def oldest(extras: Sequence[str]) -> list[str]:
+    """Return `name==version` for the lower bound of every direct dependency but torch, whose build is the machine's."""
+    groups = PROJECT["optional-dependencies"]
+    wanted = PROJECT["dependencies"] + [one for extra in extras if extra != "dev" for one in groups[extra]]
+    pins = []
+    for requirement in map(Requirement, wanted):
+        if requirement.name == "torch" or (requirement.marker and not requirement.marker.evaluate()):
+            continue
+        bounds = [Version(one.version) for one in requirement.specifier if one.operator == ">="]
+        assert bounds, f"{requirement} has no lower bound"
+        pins.append(f"{requirement.name}=={min(bounds)}")
+    return pins
+
+
+def measured(cell: Cell, folder: Path) -> str:
+    """Make the environment, run the tests, and return the line of the table."""
+    log = folder.with_suffix(".log")
+    subprocess.run([cell.python, "-m", "venv", "--clear", folder], check=True)
+    python = folder / "bin" / "python"
+    pins = folder / "pins.txt"
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    torch = next(one for one in constraints if one.startswith("torch=="))
+    pins.write_text("\n".join([torch, *(oldest(cell.extras) if cell.end == "oldest" else [])]), encoding="utf-8")
+    tools = [] if "dev" in cell.extras else LIGHT_TOOLS
+    first = [[torch]] if "train" in cell.extras else []  # so that nothing that needs torch brings another build
+    with log.open("w", encoding="utf-8") as told:
+        for wanted in [*first, ["-e", f"{ROOT}[{','.join(cell.extras)}]", *tools]]:
+            command = [python, "-m", "pip", "install", "-q", "-c", pins, *wanted]
+            if subprocess.run(command, stdout=told, stderr=told).returncode:
+                return line(cell, folder, {}, f"pip found no such set of versions, see {log.name}")
+        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *cell.tests]
+        subprocess.run(command, cwd=ROOT, stdout=told, stderr=told)
+    return line(cell, folder, *outcome(log.read_text(encoding="utf-8", errors="replace")))
+
+
+def outcome(text: str) -> tuple[dict[str, int], str]:
+    """Return pytest's counts and the first tests that did not pass."""
+    failures = [
+        one.split(" - ")[0].partition(" ")[2] for one in text.splitlines() if one.startswith(("FAILED ", "ERROR "))
+    ]
+    counts = {word.rstrip("s"): int(number) for number, word in COUNTS.findall(text.rstrip().rsplit("\n", 1)[-1])}
+    more = [f"and {len(failures) - 5} more"] if len(failures) > 5 else []
+    return counts, ", ".join([*failures[:5], *more])
+
+
+def line(cell: Cell, folder: Path, counts: dict[str, int], failures: str) -> str:
+    """Return a line of the table, and print it at once for who waits."""
+    version = subprocess.run([folder / "bin" / "python", "-V"], capture_output=True, text=True).stdout.split()[-1]
+    failed = counts.get("failed", 0) + counts.get("error", 0)
+    part = "everything" if "train" in cell.extras else "light half"
+    cells = [version, part, cell.end, counts.get("passed", 0), failed, counts.get("skipped", 0), failures]
+    text = f"| {' | '.join(map(str, cells))} |"
+    print(text, file=sys.stderr, flush=True)
+    return text
+
+
+if __name__ == "__main__":
+    main()
