@@ -4,7 +4,7 @@ from lora_lab.config.about import REQUIRED, Pitfall
 from lora_lab.config.check import Checked, FieldProblem, check, expected, shown
 from lora_lab.config.names import ALIASES, nearest_key
 from lora_lab.config.parameters import PARAMETERS, Parameter
-from lora_lab.config.paths import hub_name, quoted, resolve_path, with_absolute_paths
+from lora_lab.config.paths import hub_name, quoted, resolve_path, with_absolute_paths, with_paths
 from lora_lab.config.shapes import OPTIMIZERS, arguments, sides
 from lora_lab.config.steps import (
     BLOCK_ARGS,
@@ -66,4 +66,5 @@ __all__ = [
     "trained_parts",
     "warmup_steps",
     "with_absolute_paths",
+    "with_paths",
 ]

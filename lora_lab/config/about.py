@@ -6,8 +6,9 @@ from typing import ClassVar, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-PathKind = Literal["file", "folder", "model", "output_folder"]
-"""`model` is a file or a folder; an `output_folder` is made when it is not there; the others must exist."""
+PathKind = Literal["file", "files", "folder", "model", "output_folder"]
+"""`files` is a file or a list of them, `model` a file or a folder; an `output_folder` is made when it is not there; the
+others must exist."""
 
 MAX_SEED: Final = 2**32 - 1
 MANY: Final = 1_000_000_000

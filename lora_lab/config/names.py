@@ -26,8 +26,6 @@ FOREIGN_KEYS: Final = frozenset(
     [
         "lora_type",
         "async_upload",
-        "base_weights",
-        "base_weights_multiplier",
         "cache_info",
         "caption_separator",
         "class_tokens",

@@ -14,6 +14,7 @@ _LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "pattern")
 _TYPE_TEXTS: Final[Mapping[type, str]] = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 _PATH_TEXTS: Final[Mapping[PathKind, str]] = {
     "file": "path of a file",
+    "files": "path of a file, or a list of them",
     "folder": "path of a folder",
     "model": "path of a file or folder, or owner/name on a hub",
     "output_folder": "path of a folder",

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -72,11 +73,20 @@ def with_absolute_paths(config: TrainConfig, folder: Path) -> TrainConfig:
 
     A list of prompts stays as it is, and so do an empty path and the name of a model on a hub.
     """
-    kinds = {name: known.path_kind for name, known in PARAMETERS.items() if known.path_kind}
-    texts = {name: text for name in kinds if isinstance(text := getattr(config, name), str) and text}
-    absolute = {
-        name: str(resolve_path(text, folder))
-        for name, text in texts.items()
-        if not (kinds[name] == "model" and hub_name(text, folder))
-    }
-    return config.model_copy(update=absolute)
+    changed: dict[str, object] = {}
+    for name, known in PARAMETERS.items():
+        value = getattr(config, name) if known.path_kind else None
+        on_hub = known.path_kind == "model" and isinstance(value, str) and hub_name(value, folder)
+        if value and not on_hub:
+            changed[name] = with_paths(name, value, lambda text: str(resolve_path(text, folder)))
+    return config.model_copy(update=changed)
+
+
+def with_paths(name: str, value: object, change: Callable[[str], str]) -> object:
+    """Return the value of a key with every path in it changed; what is no path stays as it is."""
+    parameter = PARAMETERS.get(name)
+    if parameter is None or parameter.path_kind is None:
+        return value
+    if isinstance(value, list) and parameter.path_kind == "files":
+        return [with_paths(name, one, change) for one in value]
+    return change(value) if isinstance(value, str) and value else value

@@ -12,6 +12,7 @@ from lora_lab.config.duration import Duration
 from lora_lab.config.files import Files
 from lora_lab.config.machine import Machine
 from lora_lab.config.masks import Masks
+from lora_lab.config.merged import Merged
 from lora_lab.config.network import Network
 from lora_lab.config.network_blocks import NetworkBlocks
 from lora_lab.config.network_kinds import NetworkKinds
@@ -27,6 +28,7 @@ TOPICS: tuple[type[Topic], ...] = (
     Network,
     NetworkKinds,
     NetworkBlocks,
+    Merged,
     Optimizer,
     Duration,
     Pictures,
@@ -45,6 +47,7 @@ class TrainConfig(
     Pictures,
     Duration,
     Optimizer,
+    Merged,
     NetworkBlocks,
     NetworkKinds,
     Network,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lora_lab.config import PARAMETERS
+from lora_lab.config import PARAMETERS, with_paths
 from lora_lab.document.dialects import read_config, translate
 from lora_lab.document.document import Document, Dropped
 from lora_lab.document.lora_metadata import NEVER_RECORDED, rebuild
@@ -107,8 +107,9 @@ def moved(conversion: Conversion, folder: Path) -> dict[str, object]:
     if not conversion.ours or here == there:
         return values
     for key, value in values.items():
-        if PARAMETERS[key].path_kind and isinstance(value, str) and is_relative(value):
-            values[key] = os.path.relpath(here / value, there)
+        values[key] = with_paths(
+            key, value, lambda path: os.path.relpath(here / path, there) if is_relative(path) else path
+        )
     return values
 
 

@@ -11,6 +11,7 @@ from lora_lab.config import (
     effective_conv_alpha,
     resolve_path,
     sides,
+    with_paths,
 )
 from lora_lab.document.conversion import Conversion, is_relative
 
@@ -78,6 +79,7 @@ def _canonical(key: str, value: object, conversion: Conversion) -> object:
         return arguments(value) or None  # type: ignore[arg-type]
     if key == "optimizer_type" and isinstance(value, str):
         return value.casefold()
-    if PARAMETERS[key].path_kind and isinstance(value, str) and is_relative(value):
-        return str(resolve_path(value, conversion.folder.absolute()))
-    return value
+    if key == "base_weights" and isinstance(value, str):
+        value = [value]
+    here = conversion.folder.absolute()
+    return with_paths(key, value, lambda path: str(resolve_path(path, here)) if is_relative(path) else path)

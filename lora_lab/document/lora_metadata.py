@@ -100,7 +100,7 @@ _READ: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
 
 _OFF_AT_ZERO = ("noise_offset", "min_snr_gamma", "scale_weight_norms", "caption_dropout_every_n_epochs")
 _SAVED = {"F32": "float", "F16": "fp16", "BF16": "bf16"}
-_OTHERS = "ss_full_fp16 ss_fp8_base ss_face_crop_aug_range ss_network_args ss_vae_name"
+_OTHERS = "ss_full_fp16 ss_fp8_base ss_face_crop_aug_range ss_network_args ss_vae_name lora_lab.base_weights"
 _UNSET = ("None", "False", "0", "0.0", "{}", "")
 NEVER_RECORDED: Final = (
     "caption_extension, cosine_restarts, scheduler_power, bucket_reso_steps and when to save or sample"

@@ -3,7 +3,18 @@
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from lora_lab.config import BLOCK_ARGS, NETWORK_ARGS, PARAMETERS, arguments, check, network_args, network_module, sides
+from lora_lab.config import (
+    BLOCK_ARGS,
+    NETWORK_ARGS,
+    PARAMETERS,
+    TrainConfig,
+    arguments,
+    check,
+    network_args,
+    network_module,
+    sides,
+)
+from lora_lab.config.merged import with_multipliers
 from lora_lab.document.compose import to_toml
 from lora_lab.document.dialects.names import theirs
 from lora_lab.document.dialects.sd_scripts import ASSUMED
@@ -45,6 +56,7 @@ def to_sd_scripts(values: Mapping[str, object]) -> Written:
         left_out |= dict.fromkeys(lost, "LyCORIS, which has this kind of network, has no settings of blocks")
     if inner:
         found["network_args"] = [f"{key}={value}" for key, value in inner.items()]
+    _merged(found, config)
     _length(found, config.max_steps is not None, "num_epochs" in given, left_out)
     if config.alpha in (None, 0):
         found["network_alpha"] = config.net_dim
@@ -87,6 +99,17 @@ def _value(key: str, value: object) -> object:
 def _literal(value: object) -> str:
     """Return an argument as a text that `ast.literal_eval` reads back."""
     return repr(value) if isinstance(value, str) else str(value)
+
+
+def _merged(found: dict[str, object], config: TrainConfig) -> None:
+    """Write the files that are merged and their multipliers as lists, which sd-scripts takes alone."""
+    if "base_weights" in found and config.base_weights:
+        try:
+            pairs = with_multipliers(config.base_weights, config.base_weights_multiplier)
+        except ValueError:
+            return  # which the linter tells
+        found["base_weights"] = [name for name, _ in pairs]
+        found["base_weights_multiplier"] = [multiplier for _, multiplier in pairs]
 
 
 def _length(found: dict[str, object], by_steps: bool, epochs_given: bool, left_out: dict[str, str]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from lora_lab.config import PARAMETERS, quoted, resolve_path
+from lora_lab.config import PARAMETERS, quoted, resolve_path, with_paths
 from lora_lab.document.dialects import read_config
 from lora_lab.document.document import Document, Dropped, Entry, Origin
 from lora_lab.failure import Failure
@@ -87,8 +87,7 @@ def _absolute(taken: Mapping[str, Entry], folder: Path, document: Document) -> d
         return dict(taken)
     moved = dict(taken)
     for key, entry in taken.items():
-        if PARAMETERS[key].path_kind and isinstance(entry.value, str) and entry.value:
-            moved[key] = replace(entry, value=str(resolve_path(entry.value, folder)))
+        moved[key] = replace(entry, value=with_paths(key, entry.value, lambda path: str(resolve_path(path, folder))))
     return moved
 
 

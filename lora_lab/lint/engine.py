@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_lab.config import PARAMETERS, Checked, TrainConfig, check, resolve_path
+from lora_lab.config import Checked, TrainConfig, check, resolve_path, with_paths
 from lora_lab.document import Document, Entry, Span, overlay
 from lora_lab.failure import Failure
 from lora_lab.lint.dialect import in_their_words, not_known
@@ -219,7 +219,5 @@ def _absolute(loaded: Document, folder: Path) -> Document:
     """Return the document with paths that start from its own folder."""
     entries = dict(loaded.entries)
     for key, entry in loaded.entries.items():
-        parameter = PARAMETERS.get(key)
-        if parameter is not None and parameter.path_kind and isinstance(entry.value, str) and entry.value:
-            entries[key] = replace(entry, value=str(resolve_path(entry.value, folder)))
+        entries[key] = replace(entry, value=with_paths(key, entry.value, lambda path: str(resolve_path(path, folder))))
     return replace(loaded, entries=entries)

@@ -14,6 +14,7 @@ INPUTS = (
     "reg_img_folder",
     "mask_folder",
     "lora_model_for_resume",
+    "base_weights",
     "load_previous_save_state",
     "sample_prompts",
 )
@@ -53,11 +54,15 @@ class Digests:
 
     def of(self, config: TrainConfig) -> dict[str, str]:
         """Return the hash of the content of each of the config's inputs; raises `OSError` where one cannot be read."""
-        return {
-            name: self._of_input(value, name, config.caption_extension)
-            for name in INPUTS
-            if isinstance(value := getattr(config, name), str) and value
-        }
+        found: dict[str, str] = {}
+        for name in INPUTS:
+            value = getattr(config, name)
+            several = isinstance(value, list) and PARAMETERS[name].path_kind == "files"
+            paths = value if several else [value] if isinstance(value, str) and value else []
+            each = [self._of_input(path, name, config.caption_extension) for path in paths]
+            if each:  # one file is the same alone and as the only one of a list
+                found[name] = each[0] if len(each) == 1 else hashlib.sha256(" ".join(each).encode()).hexdigest()
+        return found
 
     def _of_input(self, value: str, name: str, caption_extension: str) -> str:
         """Return the hash of what a path holds; a model on a hub is known by its name."""

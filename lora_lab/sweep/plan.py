@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lora_lab.config import PARAMETERS, resolve_path
+from lora_lab.config import resolve_path, with_paths
 from lora_lab.document.trainable import read_trainable, reading, trainable_values
 from lora_lab.failure import Failure
 from lora_lab.sweep.grid import SEED, Axis, Grid, Metric
@@ -68,10 +68,7 @@ def absolute(values: Mapping[str, object], folder: Path) -> dict[str, object]:
 
 
 def _absolute(key: str, value: object, folder: Path) -> object:
-    parameter = PARAMETERS.get(key)
-    if parameter is None or parameter.path_kind is None or not isinstance(value, str) or not value:
-        return value
-    return str(resolve_path(value, folder))
+    return with_paths(key, value, lambda path: str(resolve_path(path, folder)))
 
 
 def make_plan(grid: Grid, base: Mapping[str, object]) -> Plan:

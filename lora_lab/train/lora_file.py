@@ -78,13 +78,13 @@ def with_hashes(state: dict[str, Tensor], metadata: Mapping[str, str]) -> dict[s
     return {**metadata, **hashes}
 
 
-def read_lora(path: Path) -> dict[str, Tensor]:
+def read_lora(path: Path, key: str = "lora_model_for_resume") -> dict[str, Tensor]:
     """Tensors of a LoRA file, .safetensors or a pickle that holds tensors alone; code in it never runs.
 
-    Raises Failure when the file is missing, damaged or no LoRA.
+    `key` is the setting that names the file. Raises Failure when the file is missing, damaged or no LoRA.
     """
     if not path.is_file():
-        raise Failure(f"lora_model_for_resume {path} does not exist", "correct the path, or set it to null")
+        raise Failure(f"{key} {path} does not exist", "correct the path, or set it to null")
     try:
         state: object
         if path.suffix == ".safetensors":

@@ -22,6 +22,7 @@ from lora_lab.config import (
     network_module,
     sides,
 )
+from lora_lab.config.merged import with_multipliers
 from lora_lab.train.families.base import Base, Family
 from lora_lab.train.optimizer import CLASSES, optimizer_name
 
@@ -203,7 +204,12 @@ def _dataset(config: TrainConfig, facts: DatasetFacts) -> dict[str, object]:
 
 def _own(config: TrainConfig, progressed: Progressed) -> dict[str, object]:
     """What sd-scripts has no name for, where there is any."""
-    found = {"lora_lab.ema_decay": config.ema_decay, "lora_lab.val_loss": progressed.val_loss}
+    merged = with_multipliers(config.base_weights, config.base_weights_multiplier)
+    found = {
+        "lora_lab.ema_decay": config.ema_decay,
+        "lora_lab.val_loss": progressed.val_loss,
+        "lora_lab.base_weights": {Path(name).name: multiplier for name, multiplier in merged} or None,
+    }
     return {key: value for key, value in found.items() if value is not None}
 
 

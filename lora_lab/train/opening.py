@@ -16,25 +16,26 @@ from lora_lab.train.families.sd1 import SD1
 from lora_lab.train.families.sd2 import SD2
 from lora_lab.train.families.sdxl import SDXL
 from lora_lab.train.families.sniff import family_of
+from lora_lab.train.merging import Merged, files_of, merge
 
 FAMILIES: Mapping[str, Family] = MappingProxyType({"sd1": SD1(), "sd2": SD2(), "sdxl": SDXL()})
 
 
-_loaded: dict[tuple[Family, Asked], Base] = {}
+_loaded: dict[tuple[Family, Asked, tuple[Merged, ...]], Base] = {}
 
 
-def load_base(family: Family, asked: Asked) -> Base:
-    """Load a base; the runs of a sweep share it, as adapters come off it after each run.
+def load_base(family: Family, asked: Asked, files: tuple[Merged, ...] = ()) -> Base:
+    """Load a base and merge files into it; the runs of a sweep share it, as adapters come off it after each run.
 
     Only one is in memory: the one before goes first.
     """
-    if (family, asked) not in _loaded:
+    if (family, asked, files) not in _loaded:
         _loaded.clear()
         gc.collect()  # models refer to themselves
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        _loaded[family, asked] = family.load(asked)
-    return _loaded[family, asked]
+        _loaded[family, asked, files] = merge(family.load(asked), family, files)
+    return _loaded[family, asked, files]
 
 
 def open_base(configs: Sequence[TrainConfig], accelerator: Any) -> tuple[Family, Base]:
@@ -50,7 +51,7 @@ def open_base(configs: Sequence[TrainConfig], accelerator: Any) -> tuple[Family,
         v_prediction=config.v_parameterization,
         zero_terminal_snr=config.zero_terminal_snr,
     )
-    base = load_base(family, asked)
+    base = load_base(family, asked, files_of(config))
     deepest = max(config.clip_skip for config in configs)
     if deepest > base.text_layers:
         raise Failure(

@@ -120,7 +120,7 @@ def _train(runs: Sequence[Run], ended: dict[int, RunResult | Failure], progress:
     family, base = open_base(configs, accelerator)
     pack = prepare.make_pack(configs, family, base)
     try:
-        texts = TextCache(f"{family.name} {base.hash} {configs[0].mixed_precision}")
+        texts = TextCache(f"{family.name} {base.text_content} {configs[0].mixed_precision}")
         session = Session(accelerator, family, base, pack, texts, processes)
         prepare.prepare_models(session, configs[0], tell)
         data = prepare.make_data(configs, dataset, session, report)
@@ -236,7 +236,7 @@ def tell_start(member: Member, dataset: Dataset, session: Session, name: str, de
     about = {
         "lora_lab.version": lora_lab.__version__,
         "lora_lab.family": session.family.name,
-        "lora_lab.base_hash": session.base.hash,
+        "lora_lab.base_hash": session.base.content,
         "lora_lab.device": _device_name(session.device),
         "lora_lab.packages": ", ".join(
             f"{package.__name__} {package.__version__}" for package in (torch, diffusers, transformers, accelerate)

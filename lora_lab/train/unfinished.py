@@ -34,7 +34,9 @@ LATER = frozenset({"sample_prompts", "sample_every_n_epochs", "sample_every_n_st
 )
 """What changes pictures and files, but no weight; may differ when a run goes on."""
 
-PATHS = frozenset({"base_model", "vae", "img_folder", "reg_img_folder", "mask_folder", *state.STARTING_POINTS})
+PATHS = frozenset({"base_model", "vae", "img_folder", "reg_img_folder", "mask_folder", *state.STARTING_POINTS}) | {
+    *("base_weights", "base_weights_multiplier")  # the base's hash says what is merged into it, and how strong
+}
 """What lies there decides, not where: hashes stand for them."""
 
 
@@ -49,7 +51,7 @@ def decisive(config: TrainConfig, dataset: Dataset, session: Session) -> dict[st
     found = {
         "pictures": dataset.training.digest,
         "held-out pictures": held_out.digest if held_out else "none",
-        "base_model": session.base.hash,
+        "base_model": session.base.content,
         "vae": session.base.vae_hash,
     }
     if session.together.processes > 1:

@@ -30,7 +30,7 @@ def validation_set(dataset: Dataset, session: Session, config: TrainConfig) -> s
         "captions": _hash(sorted([picture.digest, picture.caption.partition("\n")[0]] for picture, _ in placed)),
         "sizes": _hash(sorted([picture.digest, *place] for picture, place in placed)),
         "noise": _hash([TIMESTEPS, sorted([picture.digest, picture.item] for picture, _ in placed)]),
-        "base": session.base.hash[:LENGTH],
+        "base": session.base.content[:LENGTH],
         "vae": session.base.vae_hash[:LENGTH],
         "target": "velocity" if config.v_parameterization else "noise",
         "schedule": _hash(levels),

@@ -36,6 +36,8 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "conv_block_dims": st.lists(st.integers(0, 100_000), min_size=1, max_size=25) | NUMBERS_TEXT,
     "block_alphas": NUMBERS | NUMBERS_TEXT,
     "conv_block_alphas": NUMBERS | NUMBERS_TEXT,
+    "base_weights": TEXT | st.lists(TEXT, min_size=1, max_size=3),
+    "base_weights_multiplier": st.floats(-10, 10) | st.lists(st.floats(-10, 10), min_size=1, max_size=3),
     "sample_prompts": TEXT | st.lists(TEXT, max_size=3),
     "json_load_skip_list": st.lists(st.text(max_size=9), max_size=3),
     "change_output_name": st.from_regex(r"\A[a-z0-9][^/\\]{0,9}\Z"),

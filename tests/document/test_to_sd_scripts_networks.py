@@ -50,3 +50,11 @@ def test_blocks_of_another_network() -> None:
     written = to_sd_scripts({"base_model": "b", "network_type": "loha", "block_dims": [1] * 25})
     assert "block_dims" in written.left_out
     assert "block_dims" not in written.text
+
+
+def test_merged_files() -> None:
+    """One file and one number become the lists that sd-scripts takes, a number for each file."""
+    written = to_sd_scripts({"base_model": "b", "base_weights": ["x", "y"], "base_weights_multiplier": 0.5})
+    assert 'base_weights = ["x", "y"]' in written.text
+    assert "base_weights_multiplier = [0.5, 0.5]" in written.text
+    assert 'base_weights = ["x"]' in to_sd_scripts({"base_model": "b", "base_weights": "x"}).text

@@ -31,7 +31,7 @@ HUNDREDS = {
         "regularisation",
     },
     "2": {"sd_captions", "caption_parts", "captions", "caption_files", "caption_texts", "caption_words"},
-    "3": {"sd_network", "network_blocks", "network_kinds", "network", "starting_point"},
+    "3": {"sd_network", "merged", "network_blocks", "network_kinds", "network", "starting_point"},
     "4": {"sd_optimizers", "rates", "optimizers", "optimizer_arguments", "schedule", "curves"},
     "5": {"run_length", "sd_length", "steps", "saving", "samples"},
     "6": {"sd_pictures", "resolution", "augmentation", "bucket_fit", "bucket_limits", "masks"},

@@ -66,7 +66,7 @@ NETWORK: Final = _words(
     ""
     " block_lr decompose_both factor unit use_cp use_tucker use_scalar rescaled train_norm"
     " train_on_input rank_dropout rank_dropout_scale module_dropout bypass_mode constrain dora_wd"
-    " base_weights base_weights_multiplier loraplus_lr_ratio loraplus_unet_lr_ratio loraplus_text_encoder_lr_ratio"
+    " loraplus_lr_ratio loraplus_unet_lr_ratio loraplus_text_encoder_lr_ratio"
     " lora_type algo preset locon locon_dim locon_alpha lyco enable_all_linear network_reg_alphas network_reg_dims"
 )
 """Networks, and what they are made of."""

@@ -103,6 +103,15 @@ def settle_blocks(draft: Draft) -> None:
             draft.take_out(key, "sd-scripts looks at it with block_dims or a weight of blocks only", asks=False)
 
 
+def settle_merged(draft: Draft) -> None:
+    """Give each file that is merged its multiplier: in sd-scripts it is 1 where the list is too short."""
+    files, given = draft.value("base_weights"), draft.value("base_weights_multiplier")
+    if isinstance(files, list) and isinstance(given, list):
+        draft.change("base_weights_multiplier", [*given, *[1.0] * (len(files) - len(given))][: len(files)])
+    elif isinstance(files, list) and isinstance(given, int | float) and len(files) > 1:
+        draft.change("base_weights_multiplier", [given, *[1.0] * (len(files) - 1)])
+
+
 def of_blocks(value: object) -> object:
     """Return what a setting of blocks stands for: a number, a list of them, or the name of a curve.
 

@@ -10,7 +10,14 @@ from lora_lab.config import BLOCK_ARGS, PARAMETERS
 from lora_lab.document.command_text import is_placeholder, is_variable
 from lora_lab.document.dialects.draft import Draft, typed
 from lora_lab.document.dialects.names import FAMILY_MARKS, FAMILY_SWITCHES, SD_SCRIPTS
-from lora_lab.document.dialects.networks import network_of, of_blocks, put_arguments, settle_blocks, settle_lycoris
+from lora_lab.document.dialects.networks import (
+    network_of,
+    of_blocks,
+    put_arguments,
+    settle_blocks,
+    settle_lycoris,
+    settle_merged,
+)
 from lora_lab.document.tree import Item
 
 ASSUMED: Final[Mapping[str, object]] = {
@@ -157,6 +164,8 @@ def _converted(name: str, value: object) -> object:
         return arguments(value)
     if name == "clip_skip" and value == 0:
         return None
+    if name == "base_weights_multiplier":
+        return [of_blocks(one) for one in value] if isinstance(value, list) else of_blocks(value)
     return of_blocks(value) if name in BLOCK_ARGS else value
 
 
@@ -250,6 +259,7 @@ def _network(draft: Draft) -> None:
     module = next((item for item in draft.tree.items if item.key == "network_module"), None)
     network = network_of(draft, found)
     settle_blocks(draft)
+    settle_merged(draft)
     if module is not None and network is not None and network.lycoris:
         settle_lycoris(draft, module, (found or {}).get("preset"), ASSUMED)
     if any(d.asks and d.key in _NETWORKS for d in draft.dropped):

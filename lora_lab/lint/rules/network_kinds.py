@@ -1,6 +1,6 @@
 """LL32x: kinds of networks, convolutions, LoRA+, sizes from a file."""
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 
 from lora_lab.config import TrainConfig
 from lora_lab.lint.finding import removed
@@ -17,8 +17,23 @@ _BLOCKS = (*_BLOCK_SIZES, *_BLOCK_WEIGHTS, "block_lr_zero_threshold")
 _RATIOS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
 
 
-def _idle(config: TrainConfig, given: Set[str]) -> Iterator[tuple[str, str, str]]:
+def _idle(config: TrainConfig) -> Iterator[tuple[str, str, str]]:
     """Yield each key that has no effect, with the key that is to blame and the words for it."""
+    yield from _idle_sizes(config)
+    if not config.base_weights:
+        yield "base_weights_multiplier", "base_weights", "without base_weights"
+    if config.network_type != "lokr":
+        yield from ((key, "network_type", f"on a {config.network_type}") for key in _OF_LOKR)
+    if config.network_type != "lora":
+        yield "network_dropout", "network_type", f"on a {config.network_type}"
+    if config.text_only:
+        yield from ((key, "text_only", "with text_only") for key in ("loraplus_unet_lr_ratio", *_BLOCKS))
+    if config.unet_only:
+        yield "loraplus_text_encoder_lr_ratio", "unet_only", "with unet_only"
+
+
+def _idle_sizes(config: TrainConfig) -> Iterator[tuple[str, str, str]]:
+    """Yield the ranks, alphas and weights among them."""
     if config.dim_from_weights and config.lora_model_for_resume:
         yield from ((key, "dim_from_weights", "with dim_from_weights") for key in (*_SIZES, *_BLOCK_SIZES))
     elif config.conv_block_dims is not None:
@@ -27,17 +42,8 @@ def _idle(config: TrainConfig, given: Set[str]) -> Iterator[tuple[str, str, str]
             yield "conv_alpha", "conv_block_alphas", "beside conv_block_alphas"
     elif config.conv_dim is None:
         yield from ((key, "conv_dim", "without conv_dim") for key in ("conv_alpha", "conv_block_alphas"))
-    if config.network_type != "lokr":
-        yield from ((key, "network_type", f"on a {config.network_type}") for key in _OF_LOKR)
-    if config.network_type != "lora":
-        yield "network_dropout", "network_type", f"on a {config.network_type}"
     if all(getattr(config, key) is None for key in _BLOCK_WEIGHTS):
         yield "block_lr_zero_threshold", "down_lr_weight", "without a weight of blocks"
-    if config.text_only:
-        yield "loraplus_unet_lr_ratio", "text_only", "with text_only"
-        yield from ((key, "text_only", "with text_only") for key in _BLOCKS)
-    if config.unet_only:
-        yield "loraplus_text_encoder_lr_ratio", "unet_only", "with unet_only"
 
 
 @rule(
@@ -46,10 +52,18 @@ def _idle(config: TrainConfig, given: Set[str]) -> Iterator[tuple[str, str, str]
     "warning",
     reads=(
         *(*_SIZES, *_RATIOS[1:], *_KINDS, *_BLOCKS),
-        *("network_type", "dim_from_weights", "lora_model_for_resume", "text_only", "unet_only"),
+        *(
+            "base_weights",
+            "base_weights_multiplier",
+            "network_type",
+            "dim_from_weights",
+            "lora_model_for_resume",
+            "text_only",
+            "unet_only",
+        ),
     ),
     source=f"{_LORA} create_network, create_network_from_weights",
-    idle=(*_SIZES, *_RATIOS[1:], *_KINDS, *_BLOCKS),
+    idle=(*_SIZES, *_RATIOS[1:], *_KINDS, *_BLOCKS, "base_weights_multiplier"),
     targets=OURS,
 )
 def network_setting_without_effect(view: View) -> Iterator[Hit]:
@@ -73,7 +87,7 @@ def network_setting_without_effect(view: View) -> Iterator[Hit]:
     {"conv_alpha": 4, "conv_dim": 8}
     ```
     """
-    for key, other, words in _idle(view.config, view.given):
+    for key, other, words in _idle(view.config):
         off = key in (*_KINDS, *_BLOCKS) and getattr(view.config, key) in (None, 0, False, -1)
         if key in view.given and not off:
             yield Hit(f"{key} has no effect {words}", (key, other), "leave it out", removed(key))

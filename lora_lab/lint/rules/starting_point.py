@@ -11,7 +11,7 @@ from lora_lab.lint.rules.base_model import NAMES, base_header
 
 _LOADER = "lora_lab/train/lora_file.py; sd-scripts networks/lora.py load_weights"
 _KEY = "lora_model_for_resume"
-_NETWORKS = {
+NETWORKS = {
     "locon": "a LoCon, which adapts 3 × 3 convolutions too",
     "dora": "a DoRA, which has magnitudes beside its matrices",
     "loha": "a LoHa",
@@ -173,7 +173,7 @@ def resume_is_no_lora(view: View) -> Iterator[Hit]:
     if header and not (header.lora and header.lora.ranks):
         what = f"has no lora_down tensors, but {header.example}" if header.example else "has no tensors"
         if header.lora:
-            what = f"is {_NETWORKS.get(header.lora.network, 'another network')}, not a LoRA in kohya's format"
+            what = f"is {NETWORKS.get(header.lora.network, 'another network')}, not a LoRA in kohya's format"
         yield Hit(f"{view.config.lora_model_for_resume} {what}", (_KEY,), "name a LoRA that kohya's or this tool wrote")
 
 
@@ -242,7 +242,7 @@ def resume_other_network(view: View) -> Iterator[Hit]:
     found = _lora(view)
     wide = view.config.conv_dim or view.config.dim_from_weights
     if found and (found.network == "dora" or (found.network == "locon" and not wide)):
-        message = f"the LoRA to start from is {_NETWORKS[found.network]}"
+        message = f"the LoRA to start from is {NETWORKS[found.network]}"
         remedy = "set dim_from_weights to true" if found.network == "locon" else "name a plain LoRA"
         yield Hit(message, (_KEY,), f"{remedy}, or start from nothing")
 

@@ -172,11 +172,24 @@ class AdapterWeights(nn.Module):
 
     @classmethod
     @abstractmethod
+    def delta_in(cls, tensors: Mapping[str, Tensor]) -> Tensor:
+        """ΔW of a layer's tensors in a file, by their names there, scaled, without the magnitude; one row an output.
+
+        Raises RuntimeError where their widths do not fit each other.
+        """
+
+    @classmethod
+    @abstractmethod
     def rank_in(cls, tensors: Mapping[str, Tensor]) -> int | None:
         """The rank of a layer's tensors in a file, by their names there; None where it has none."""
 
 
 DORA_SCALE = "dora_scale"
+
+
+def scale_in(tensors: Mapping[str, Tensor], rank: int) -> float:
+    """Alpha / rank of a layer's tensors in a file; a missing alpha is the rank, as in sd-scripts."""
+    return float(tensors["alpha"]) / rank if "alpha" in tensors else 1.0
 
 
 def row_lengths(weight: Tensor) -> Tensor:

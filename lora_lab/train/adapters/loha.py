@@ -21,6 +21,7 @@ from lora_lab.train.adapters.base import (
     from_tokens,
     is_wide,
     normal,
+    scale_in,
     scales,
     stacked,
     without_some_rows,
@@ -59,6 +60,12 @@ class LohaWeights(AdapterWeights):
             tokens, places = as_tokens(layer, x)
             update = from_tokens(layer, tokens @ delta.mT, x.shape[1], places)
         return without_some_rows(site, update, members)
+
+    @classmethod
+    def delta_in(cls, tensors: Mapping[str, Tensor]) -> Tensor:
+        """See `AdapterWeights`."""
+        one, two = (tensors[f"hada_w{side}_a"] @ tensors[f"hada_w{side}_b"] for side in (1, 2))
+        return one * two * scale_in(tensors, len(tensors["hada_w1_b"]))
 
     @classmethod
     def rank_in(cls, tensors: Mapping[str, Tensor]) -> int | None:

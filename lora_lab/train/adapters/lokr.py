@@ -21,6 +21,7 @@ from lora_lab.train.adapters.base import (
     from_tokens,
     is_wide,
     kaiming,
+    scale_in,
     without_some_rows,
 )
 
@@ -101,6 +102,20 @@ class LokrWeights(AdapterWeights):
             tokens, places = as_tokens(layer, x)
             update = from_tokens(layer, _multiplied(tokens, first, second.flatten(2)), x.shape[1], places)
         return without_some_rows(site, update, members)
+
+    @classmethod
+    def delta_in(cls, tensors: Mapping[str, Tensor]) -> Tensor:
+        """See `AdapterWeights`."""
+        whole = "lokr_w1" in tensors and "lokr_w2" in tensors
+        first, second = (
+            tensors[f"lokr_w{side}"]
+            if f"lokr_w{side}" in tensors
+            else tensors[f"lokr_w{side}_a"] @ tensors[f"lokr_w{side}_b"]
+            for side in (1, 2)
+        )
+        rank = cls.rank_in(tensors)
+        scale = 1.0 if whole or rank is None else scale_in(tensors, rank)
+        return torch.kron(first, second.flatten(1)) * scale
 
     @classmethod
     def rank_in(cls, tensors: Mapping[str, Tensor]) -> int | None:

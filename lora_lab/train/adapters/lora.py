@@ -17,6 +17,7 @@ from lora_lab.train.adapters.base import (
     from_tokens,
     is_wide,
     kaiming,
+    scale_in,
     scales,
     stacked,
 )
@@ -52,6 +53,12 @@ class LoraWeights(AdapterWeights):
         hidden = _dropped(site, hidden, own, x.shape[1])
         up = stacked([m.up.flatten(1).mT for m in own]).mT  # (K, out, rank)
         return from_tokens(site.layer, (hidden @ up.mT) * scales(members, x.device), x.shape[1], places)
+
+    @classmethod
+    def delta_in(cls, tensors: Mapping[str, Tensor]) -> Tensor:
+        """See `AdapterWeights`."""
+        down, up = tensors["lora_down.weight"], tensors["lora_up.weight"]
+        return up.flatten(1) @ down.flatten(1) * scale_in(tensors, len(down))
 
     @classmethod
     def rank_in(cls, tensors: Mapping[str, Tensor]) -> int | None:

@@ -1,5 +1,6 @@
 """What every family gives to the trainer."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,18 @@ class Base:
     vae_hash: str
     old_hash: str = ""
     old_vae_hash: str = ""
+    merged: str = ""  # what LoRA files were merged into the weights, as a hash; "" where none were
+    text_merged: bool = False  # into those of a text encoder too
+
+    @property
+    def content(self) -> str:
+        """A hash of the weights as they are, with what is merged into them."""
+        return hashlib.sha256(f"{self.hash}+{self.merged}".encode()).hexdigest() if self.merged else self.hash
+
+    @property
+    def text_content(self) -> str:
+        """The same of the text encoders."""
+        return self.content if self.text_merged else self.hash
 
 
 @dataclass(frozen=True)

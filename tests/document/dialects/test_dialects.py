@@ -90,6 +90,13 @@ def test_network_arguments() -> None:
     assert (found.values["block_dims"], found.values["conv_block_dims"]) == ([1, 2], [2, 0])
     assert found.values["conv_alpha"] == 1.0
     assert not [one for one in origin.dropped if one.asks]
+    merged, _ = read(
+        'pretrained_model_name_or_path = "b"\nbase_weights = ["x", "y"]\nbase_weights_multiplier = [0.5]\n', "a.toml"
+    )
+    assert merged.values["base_weights_multiplier"] == [0.5, 1.0]  # the rest counts whole in sd-scripts
+    command, _ = read("python train_network.py --base_weights x y --base_weights_multiplier 0.5 -1\n", "a.sh")
+    assert command.values["base_weights"] == ["x", "y"]
+    assert command.values["base_weights_multiplier"] == [0.5, -1]
     idle, origin = read(f'{run}network_args = ["block_alphas=1,2", "conv_block_dims=1,2"]', "a.toml")
     assert not {"block_alphas", "conv_block_dims"} & idle.values.keys()  # sd-scripts wants block_dims beside them
     text = f'{run}network_module = "lycoris.kohya"\nnetwork_args = ["algo=boft", "conv_dim=4"]'
