@@ -1,14 +1,18 @@
 """`lora-lab compare`: which run is best, by how much, and why, from the files that runs leave."""
 
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lora_lab.cli.say import say, say_exactly
+from lora_lab.failure import Failure
 
 if TYPE_CHECKING:
     from lora_lab.compare.comparison import Comparison
+
+BUDGET = "Megabytes of small sample pictures in that page, the best runs' first."
 
 
 @click.command(short_help="Show which runs are best, by how much, and why.")
@@ -20,13 +24,9 @@ if TYPE_CHECKING:
 @click.option("--goal", type=click.Choice(["minimize", "maximize"]), help="What is best; without, as the sweep says.")
 @click.option("--json", "form", flag_value="json", help="Print JSON for tools.")
 @click.option("--csv", "form", flag_value="csv", help="Print a line for each run, for spreadsheets.")
-def command(
-    sweeps: tuple[Path, ...],
-    by: str | None,
-    metric: str | None,
-    goal: Literal["minimize", "maximize"] | None,
-    form: str | None,
-) -> int:
+@click.option("--html", "page", metavar="FILE", type=click.Path(path_type=Path), help="Also write a page with it all.")
+@click.option("--pictures", default=6.0, show_default=True, metavar="MB", type=click.FloatRange(0, 500), help=BUDGET)
+def command(sweeps: tuple[Path, ...], by: str | None, page: Path | None, pictures: float, **asked: Any) -> int:
     """Compare runs, the best first, from their folders alone: no server is asked.
 
     SWEEP is the folder of a sweep or its name, a run's folder, or the output folder of `lora-lab train`; several are
@@ -35,10 +35,30 @@ def command(
     are not ranked together. Exit codes: 0 compared, 2 no runs found.
     """
     from lora_lab.compare.comparison import Question, compare
+    from lora_lab.compare.report_data import CURVES
 
     keys = tuple(key.strip() for key in (by or "").split(",") if key.strip())
-    show(compare(sweeps, Question(metric, goal, keys)), form)
+    question = Question(asked["metric"], asked["goal"], keys, CURVES if page is not None else ())
+    found = compare(sweeps, question)
+    show(found, asked["form"])
+    if page is not None:
+        _write(found, page, round(pictures * 1_000_000))
     return 0
+
+
+def _write(found: "Comparison", page: Path, budget: int) -> None:
+    """Write the page. Raises `Failure` where it can't be."""
+    from lora_lab.compare.report import make_report
+    from lora_lab.whole_files import write_whole
+
+    report = make_report(found, time.strftime("%Y-%m-%d %H:%M"), budget)
+    content = report.html.encode("utf-8")
+    try:
+        write_whole(page, content)
+    except OSError as error:
+        raise Failure(f"{page} cannot be written: {error.strerror}", "name another file") from error
+    seen = f", {report.pictures} of {report.known_pictures} pictures" if report.known_pictures else ""
+    say(f"{page}: {len(content) / 1_000_000:.1f} MB{seen}", err=True)
 
 
 def show(found: "Comparison", form: str | None) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from lora_lab.compare.find import find_runs
 from lora_lab.compare.noise import Noise, Spread, noise_of, spread
 from lora_lab.compare.run import NOT_COMPARED, Run, Wanted, read_run
+from lora_lab.compare.thin import points_of
 from lora_lab.config import PARAMETERS
 from lora_lab.failure import Failure
 from lora_lab.sweep.comparable import Comparable, comparable
@@ -92,9 +93,8 @@ def compare(paths: Sequence[Path], question: Question) -> Comparison:
     records = list(sweeps.values())
     metric = question.metric or next((record.metric for record in records), "val_loss")
     goal = question.goal or _goal_of(metric, {record.metric: record.goal for record in reversed(records)})
-    wanted = Wanted(
-        metric, goal == "minimize", tuple(dict.fromkeys((*question.curves, metric))) if question.curves else ()
-    )
+    curves = tuple(dict.fromkeys((metric, *question.curves))) if question.curves else ()
+    wanted = Wanted(metric, goal == "minimize", curves, points_of(len(places), len(curves)))
     runs = _each_once([run for place in places if (run := read_run(place, wanted)) is not None])
     if not runs:
         raise Failure(f"no run in {paths[0]} can be read", "its run.json and events.jsonl are damaged or gone")

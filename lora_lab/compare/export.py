@@ -26,7 +26,7 @@ def as_json(found: Comparison) -> str:
         "not_begun": found.planned,
         "settings": [_setting(row) for row in found.rows],
     }
-    return json.dumps(_finite(body), indent=1, ensure_ascii=False, default=str)
+    return _whole(json.dumps(_finite(body), indent=1, ensure_ascii=False, default=str))
 
 
 def _setting(row: Row) -> dict[str, object]:
@@ -91,7 +91,12 @@ def as_csv(found: Comparison) -> str:
             known = [run.folder.name, run.sweep, *values, *numbers, best, step, row.letter]
             known += [run.steps, run.seconds, run.status, run.folder, run.lora]
             writer.writerow([_harmless(value) for value in known])
-    return content.getvalue()
+    return _whole(content.getvalue())
+
+
+def _whole(text: str) -> str:
+    """Return the text with ? for halves of letters, which no file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _harmless(value: object) -> object:

@@ -4,6 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+ALL_POINTS = 60_000
+"""Points of all curves together: more would make a page slow and large."""
+
+FEWEST, MOST = 24, 240
+
 
 class Thin(NamedTuple):
     """A stretch of a curve: its middle step, and the smallest, mean and greatest finite value in it."""
@@ -12,6 +17,11 @@ class Thin(NamedTuple):
     low: float
     mean: float
     high: float
+
+
+def points_of(runs: int, metrics: int) -> int:
+    """Return how many points each of so many runs' curves may have."""
+    return max(FEWEST, min(MOST, ALL_POINTS // max(runs * metrics, 1)))
 
 
 def thinned(points: Sequence[tuple[int, float]], most: int) -> list[Thin]:
