@@ -22,6 +22,7 @@ COMMANDS = {
     "sweep": "Train every run of a grid and compare them.",
     "status": "Show how the runs of a sweep stand.",
     "compare": "Show which runs are best, by how much, and why.",
+    "best": "Write the best run's config, ready to train.",
     "ui": "Open MLflow on the runs.",
     "sync": "Send MLflow what it has not got yet.",
     "lsp": "Serve an editor: findings while you type, meanings, fixes.",

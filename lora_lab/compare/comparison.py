@@ -185,7 +185,7 @@ def _varied(runs: Sequence[Run], axes: tuple[str, ...]) -> tuple[str, ...]:
     others = [
         name
         for name in PARAMETERS
-        if name not in axes and name not in NOT_COMPARED and len({_text(value_of(run, name)) for run in runs}) > 1
+        if name not in axes and name not in NOT_COMPARED and len({as_key(value_of(run, name)) for run in runs}) > 1
     ]
     return (*axes, *others)
 
@@ -197,21 +197,22 @@ def _deciding(run: Run) -> tuple[str, ...]:
 
 
 def _setting(run: Run, names: Sequence[str]) -> str:
-    return _text([[name, value_of(run, name)] for name in names])
+    return as_key([[name, value_of(run, name)] for name in names])
 
 
-def _text(value: object) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
+def as_key(value: object) -> str:
+    """Return a text that is the same for equal values of a setting."""
+    return json.dumps(value, sort_keys=True, default=str) if isinstance(value, (dict, list, tuple)) else repr(value)
 
 
 def _row(members: Sequence[Run], columns: Sequence[str], letter: str, metric: str) -> Row:
     values = {
         name: value_of(members[0], name)
         for name in columns
-        if len({_text(value_of(run, name)) for run in members}) == 1
+        if len({as_key(value_of(run, name)) for run in members}) == 1
     }
     by_seed = {
-        (_text(run.seed), _setting(run, _deciding(run))): run.metrics[metric] for run in measured(members, metric)
+        (as_key(run.seed), _setting(run, _deciding(run))): run.metrics[metric] for run in measured(members, metric)
     }
     found = spread(list(by_seed.values())) if by_seed else None
     return Row(tuple(members), values, found, letter)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lora_lab.compare.comparison import Comparison, is_measured, value_of
+from lora_lab.compare.comparison import Comparison, as_key, is_measured, value_of
 from lora_lab.compare.report_pictures import Shown
 from lora_lab.compare.run import NOT_COMPARED, Run
 from lora_lab.compare.thin import Thin
@@ -41,14 +41,14 @@ def differing(runs: Sequence[Run]) -> tuple[str, ...]:
     return tuple(
         name
         for name in PARAMETERS
-        if name not in NOT_COMPARED and len({_text(value_of(run, name)) for run in runs}) > 1
+        if name not in NOT_COMPARED and len({as_key(value_of(run, name)) for run in runs}) > 1
     )
 
 
 def script_data(found: Comparison, order: Ordered, pictures: Shown) -> str:
     """Return the data as JSON that can't end the element it stands in."""
     keys = differing(order.runs)
-    axes = [*found.columns, *([SEED] if len({_text(run.seed) for run in order.runs}) > 1 else [])]
+    axes = [*found.columns, *([SEED] if len({as_key(run.seed) for run in order.runs}) > 1 else [])]
     told = [axis_of(name, order.runs) for name in dict.fromkeys(axes)]
     metrics = [name for name in curve_names(found) if any(run.curves.get(name) for run in order.runs)]
     best = found.best_run
@@ -101,10 +101,10 @@ def axis_of(name: str, runs: Sequence[Run]) -> tuple[dict[str, object], list[flo
         log = low > 0 and high / low >= LOG_FROM
         axis: dict[str, object] = {"name": shown, "kind": "number", "log": log}
         return axis, [value if isinstance(value, (int, float)) and math.isfinite(value) else None for value in values]
-    kinds = list({_text(value): value for value in values}.values())
+    kinds = list({as_key(value): value for value in values}.values())
     texts = [printable(text) for text in labels(name, kinds)]
-    places = {_text(value): place for place, value in enumerate(kinds)}
-    return {"name": shown, "kind": "text", "log": False, "labels": texts}, [places[_text(value)] for value in values]
+    places = {as_key(value): place for place, value in enumerate(kinds)}
+    return {"name": shown, "kind": "text", "log": False, "labels": texts}, [places[as_key(value)] for value in values]
 
 
 def prompts(runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -131,7 +131,3 @@ def _points(curve: Sequence[Thin]) -> list[list[float]]:
 
 def _short(value: float) -> float:
     return float(f"{value:.5g}")
-
-
-def _text(value: object) -> str:
-    return json.dumps(value, sort_keys=True, default=str)

@@ -142,7 +142,8 @@ def bars(found: Comparison) -> Iterator[Element]:
 def differences(order: Ordered) -> Iterator[Element]:
     """Yield which settings differ between runs, each value with the runs that have it, and what all have in common."""
     rows = []
-    for name in differing(order.runs):
+    different = differing(order.runs)
+    for name in different:
         by_value: dict[str, list[str]] = {}
         for run in order.runs:
             by_value.setdefault(label(value_of(run, name)), []).append(run.folder.name)
@@ -155,7 +156,7 @@ def differences(order: Ordered) -> Iterator[Element]:
     common = [
         node("tr", node("th", name), node("td", node("code", label(value_of(order.runs[0], name))[:300])))
         for name in PARAMETERS
-        if name not in NOT_COMPARED and name not in differing(order.runs) and _is_set(order.runs[0], name)
+        if name not in NOT_COMPARED and name not in different and _is_set(order.runs[0], name)
     ]
     if common:
         title = f"What all runs have in common, besides the defaults ({len(common)})"

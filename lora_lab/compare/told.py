@@ -16,6 +16,7 @@ Points = list[tuple[int, float]]
 _METRICS: Final = b'{"kind": "Metrics"'
 _SYSTEM: Final = b'{"kind": "SystemMetrics"'
 _STEP: Final = re.compile(rb'"step": (\d+)')
+_VALUE: Final = re.compile(rb"[^,}]+")
 _VALUES: Final = b'"values": {'
 _LAST: Final = 50
 """Lines with numbers that are read whole at a run's end: by then every number that is told regularly is among them."""
@@ -83,13 +84,10 @@ def _add_point(line: bytes, key: bytes, curve: dict[int, float]) -> None:
     start = line.find(key, values) + len(key)
     if values < 0 or start < len(key):
         return
-    end = start
-    while line[end : end + 1] not in b",}":
-        end += 1
-    step = _STEP.search(line, 0, values)
+    value, step = _VALUE.match(line, start), _STEP.search(line, 0, values)
     try:
-        if step is not None:
-            curve[int(step[1])] = float(line[start:end])
+        if value is not None and step is not None:
+            curve[int(step[1])] = float(value[0])
     except ValueError:
         return
 
