@@ -38,7 +38,7 @@ class About:
 
     `row` is its place in every list (1 to 65: the classic keys in their customary order). `names` maps another tool to
     the name that it uses. `type_text` replaces the text derived from the type. `null_means` is the value that an
-    explicit null stands for where that is not the default.
+    explicit null stands for where that is not the default. `unless` is the key beside which this one is not required.
     """
 
     row: int
@@ -52,6 +52,7 @@ class About:
     since: str = "2023-02"
     type_text: str | None = None
     null_means: object = None
+    unless: str = ""
 
 
 class Topic(BaseModel):

@@ -161,6 +161,38 @@ class CaptionParts(Topic):
             names=same("token_warmup_step"),
         ),
     ] = 0.0
+    weighted_captions: Annotated[
+        bool,
+        About(
+            row=134,
+            meaning=(
+                "Read `(word)`, `(word:1.3)` and `[word]` in captions as how much words count, as user interfaces do "
+                "in prompts; brackets that are meant are written `\\(` and `\\)`."
+            ),
+            typical="false: captions say what there is, and the LoRA learns how much of it to draw.",
+            pitfalls=(
+                Pitfall(
+                    "Tags of booru sites such as lumi (drawing) have brackets of their own, which are weights then.",
+                    "sd-scripts library/strategy_base.py parse_prompt_attention",
+                ),
+                Pitfall(
+                    "A bracket that holds several tags is torn apart where tags are shuffled or dropped.",
+                    "sd-scripts library/custom_train_functions.py add_custom_train_arguments",
+                ),
+                Pitfall(
+                    "The encoder's states are multiplied as they are; AUTOMATIC1111 then restores their mean, "
+                    "sd-scripts and lora_lab do not.",
+                    "sd-scripts library/strategy_sd.py encode_tokens_with_weights",
+                ),
+                Pitfall(
+                    "SDXL's vector of the whole caption is not weighted.",
+                    "sd-scripts library/strategy_sdxl.py encode_tokens_with_weights",
+                ),
+            ),
+            since="2023-04",
+            names=same("weighted_captions"),
+        ),
+    ] = False
     cache_text_encoder_outputs: Annotated[
         bool,
         About(

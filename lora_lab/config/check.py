@@ -74,9 +74,14 @@ def check(values: Mapping[str, object]) -> Checked:
     return Checked(
         config=_config({key: value for key, value in known.items() if key not in wrong}, missing=wrong),
         problems=tuple(problems),
-        invalid=frozenset(wrong),
+        invalid=frozenset(wrong) | _without_stand_in(known, wrong),
         given=frozenset(known),
     )
+
+
+def _without_stand_in(known: Mapping[str, object], wrong: Mapping[str, Kind]) -> frozenset[str]:
+    """Return the required keys that are left out beside one that has no usable value."""
+    return frozenset(key for key, one in PARAMETERS.items() if one.unless in wrong and known.get(key) is None)
 
 
 def _errors(known: Mapping[str, object]) -> dict[str, Kind]:
@@ -93,6 +98,8 @@ def _errors(known: Mapping[str, object]) -> dict[str, Kind]:
 
 def _kind(error: Any, known: Mapping[str, object]) -> Kind:
     key = str(error["loc"][0])
+    if PARAMETERS[key].unless and known.get(key) is None:
+        return "missing"
     kind = _KINDS.get(error["type"], "type")
     if kind == "choice" and not isinstance(known.get(key), PARAMETERS[key].kind):
         return "type"
@@ -102,7 +109,11 @@ def _kind(error: Any, known: Mapping[str, object]) -> Kind:
 
 
 def _config(valid: Mapping[str, object], missing: Iterable[str]) -> TrainConfig:
-    required = [key for key in missing if PARAMETERS[key].required]
+    unset = [key for key, known in PARAMETERS.items() if known.unless and valid.get(known.unless) is None]
+    required = [
+        key for key in (*missing, *unset) if PARAMETERS[key].required and (key in missing or not valid.get(key))
+    ]
+    valid = {key: value for key, value in valid.items() if key not in required}
     config = TrainConfig.model_validate({**valid, **dict.fromkeys(required, _PLACEHOLDER)})
     return config.model_copy(update=dict.fromkeys(required, "")) if required else config
 
@@ -120,6 +131,10 @@ def _problems_of(key: str, value: object, wrong: Mapping[str, Kind], *, guess: b
 
 def _missing(key: str, is_null: bool) -> FieldProblem:
     message = f"{key} must not be null" if is_null else f"{key} is missing"
+    if PARAMETERS[key].unless:
+        return FieldProblem(
+            key, "missing", f"{message}, and so is {PARAMETERS[key].unless}, which may replace it", None
+        )
     return FieldProblem(key, "missing", f"{message}: it has no default", None)
 
 

@@ -73,8 +73,39 @@ class Files(Topic):
             ),
             path_kind="folder",
             names=same("train_data_dir"),
+            unless="dataset_config",
         ),
-    ]
+    ] = ""
+    dataset_config: Annotated[
+        Text | None,
+        About(
+            row=133,
+            meaning=(
+                "A file in TOML or JSON that names the folders of pictures one by one, as sd-scripts has it: several "
+                "data sets, each with its own resolution and batch size, and settings for each folder."
+            ),
+            typical="null; a file where folders need different repeats, captions, masks or resolutions.",
+            pitfalls=(
+                Pitfall(
+                    "What the file says wins over this config: `[[datasets.subsets]]`, then `[[datasets]]`, then "
+                    "`[general]`, then this.",
+                    "sd-scripts library/config_util.py generate_params_by_fallbacks",
+                ),
+                Pitfall(
+                    "`img_folder` and `reg_img_folder` are not looked at beside it.",
+                    "sd-scripts train_network.py train",
+                ),
+                Pitfall(
+                    "The number in a folder's name like 10_cat is not read: write `num_repeats`.",
+                    "sd-scripts docs/config_README-en.md",
+                ),
+                Pitfall("Relative paths in it start from its own folder.", "lora_lab/document/data_sets.py"),
+            ),
+            path_kind="file",
+            since="2023-03",
+            names=same("dataset_config"),
+        ),
+    ] = None
     output_folder: Annotated[
         Text,
         About(

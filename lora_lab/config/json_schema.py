@@ -53,7 +53,7 @@ def train_schema() -> Schema:
         "title": "lora_lab training config",
         "description": "One LoRA training run. null stands for the default of every key that has one.",
         "type": "object",
-        "required": [name for name, known in PARAMETERS.items() if known.required],
+        "required": [name for name, known in PARAMETERS.items() if known.required and not known.unless],
         "additionalProperties": False,
         "properties": {
             "$schema": {"type": "string"},
@@ -62,14 +62,20 @@ def train_schema() -> Schema:
             "lora_lab:ignore": _SUPPRESSIONS,
         },
         "patternProperties": {"^(//|#|_comment|\\$)": {}},
-        "allOf": [conditional(conflict) for conflict in CONFLICTS],
+        "allOf": [*map(conditional, CONFLICTS), *(_one_of_two(known) for known in PARAMETERS.values() if known.unless)],
     }
+
+
+def _one_of_two(known: Parameter) -> Schema:
+    """Return the part that demands a key unless the one beside which it may be left out has a value."""
+    there = {"required": [known.unless], "properties": {known.unless: {"type": "string"}}}
+    return {"if": {"not": there}, "then": {"required": [known.name], "properties": {known.name: {"type": "string"}}}}
 
 
 def _property(known: Parameter, bare: Schema) -> Schema:
     constraints = {key: item for key, item in bare.items() if key not in ("title", "default")}
     whole: Schema = {"description": description(known), "markdownDescription": markdown(known)}
-    whole |= constraints if known.required else _or_null(constraints)
+    whole |= constraints if known.required and not known.unless else _or_null(constraints)
     if not known.required:
         whole["default"] = known.default
     if known.unit:
@@ -103,7 +109,8 @@ def description(known: Parameter) -> str:
 def sentence(known: Parameter) -> str:
     """Return type, limits and default in words: "Whole number from 1 to 23, default 1"."""
     words = f"{known.type_text} {known.range_text}".strip()
-    ending = "required" if known.required else f"default {json_text(known.default)}"
+    unless = f" unless {known.unless} is there" if known.unless else ""
+    ending = f"required{unless}" if known.required else f"default {json_text(known.default)}"
     return f"{words[0].upper()}{words[1:]}; {ending}"
 
 

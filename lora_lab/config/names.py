@@ -29,7 +29,6 @@ FOREIGN_KEYS: Final = frozenset(
         "cache_info",
         "caption_separator",
         "class_tokens",
-        "dataset_config",
         "deepspeed",
         "dynamo_backend",
         "face_crop_aug_range",
@@ -89,7 +88,6 @@ FOREIGN_KEYS: Final = frozenset(
         "validate_every_n_steps",
         "wandb_api_key",
         "wandb_run_name",
-        "weighted_captions",
     ]
 )
 """Keys that other tools have and lora_lab does not, in lower case: real words, not slips of the hand."""

@@ -28,6 +28,7 @@ class Parameter:
     `default` is `REQUIRED` where there is none. `minimum` and `maximum` are hard limits in `unit`; the exclusive flags
     say that the limit itself is outside. `nullable` says that the attribute can be None. `null_means` is the value
     that an explicit null stands for. `aliases` maps a dialect (`sd-scripts`, `kohya_gui`, …) to its name for the key.
+    `unless` is the key beside which a required one may be left out.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Parameter:
     path_kind: PathKind | None
     aliases: Mapping[str, str]
     since: str
+    unless: str
 
     @property
     def required(self) -> bool:
@@ -119,7 +121,7 @@ def _parameter(name: str, field: FieldInfo, topic: str) -> Parameter:
     limits = {limit: getattr(layer, limit, None) for limit in _LIMITS for layer in layers if hasattr(layer, limit)}
     bare = _bare(field.annotation)
     choices = get_args(bare) if get_origin(bare) is Literal else ()
-    default = REQUIRED if field.is_required() else field.default
+    default = REQUIRED if field.is_required() or known.unless else field.default
     return Parameter(
         name=name,
         row=known.row,
@@ -144,6 +146,7 @@ def _parameter(name: str, field: FieldInfo, topic: str) -> Parameter:
         path_kind=known.path_kind,
         aliases=MappingProxyType(dict(known.names)),
         since=known.since,
+        unless=known.unless,
     )
 
 

@@ -66,7 +66,10 @@ class TrainConfig(
         if not isinstance(values, Mapping):
             return values
         stands_for = {key: null_means(key) if value is None else value for key, value in values.items()}
-        return {key: value for key, value in stands_for.items() if value is not None}
+        found = {key: value for key, value in stands_for.items() if value is not None}
+        if "dataset_config" not in found:
+            return {"img_folder": "", **found}  # which is refused, as it is too short
+        return {key: value for key, value in found.items() if (key, value) != ("img_folder", "")}
 
 
 def null_means(key: object) -> object:

@@ -17,8 +17,8 @@ is nearly always right (Python's True, single quotes, single backslashes). With 
 """
 
 
-Part = Literal["", "dataset", "training", "some"]
-"""Which part of a run a file is: all of it, its data set, all but its data set, or just some settings of it."""
+Part = Literal["", "dataset", "some"]
+"""Which part of a run a file is: all of it, its data set, or just some settings of it."""
 
 
 class Span(NamedTuple):

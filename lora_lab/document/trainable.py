@@ -1,22 +1,20 @@
 """A config of any dialect as one that a run can be made of, or why it can't."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from lora_lab.config import PARAMETERS, quoted, resolve_path, with_paths
+from lora_lab.config import PARAMETERS, quoted
 from lora_lab.document.dialects import read_config
-from lora_lab.document.document import Document, Dropped, Entry, Origin
+from lora_lab.document.document import Document, Origin
 from lora_lab.failure import Failure
 
-_IN_ANOTHER_FILE: Final = "dataset_config"
 _FAMILIES: Final = "lora_lab trains Stable Diffusion 1, 2 and SDXL"
 _MOST_SHOWN: Final = 4
 
 
 def read_trainable(path: Path, dialect: str | None = None) -> Document:
-    """Read a config that is about to be trained. Another program's data set file, if the config names one, is read too.
+    """Read a config that is about to be trained.
 
     Raises `Failure` where the file can't be read, or is of a program whose settings lora_lab knows only in part, or is
     a part of a run, or leaves to something else what a run needs. What else is wrong with it lint says.
@@ -24,9 +22,6 @@ def read_trainable(path: Path, dialect: str | None = None) -> Document:
     document = read_config(path, dialect)
     if document.origin is None or not document.origin.foreign:
         return document
-    if document.origin.partial == "training":
-        document = _with_data_set(document)
-    assert document.origin is not None
     _demand_whole(path, document.origin)
     _demand_known(path, document, document.origin)
     return document
@@ -52,49 +47,6 @@ def reading(path: Path, document: Document) -> Iterator[str]:
     yield f"{'; '.join(said)} (to see all: lora-lab convert {quoted(path)})"
 
 
-def _with_data_set(document: Document) -> Document:
-    """Return the document with the settings of the data set file that it names, which point at that name."""
-    origin = document.origin
-    assert origin is not None
-    named = next((one for one in origin.dropped if one.key == _IN_ANOTHER_FILE and isinstance(one.value, str)), None)
-    if named is None:
-        return document
-    path = document.folder / str(named.value).replace("\\", "/")
-    if not path.is_file():
-        raise Failure(
-            f"{document.path}: no such data set file: {path}", "relative paths start from the config's folder"
-        )
-    data = read_config(path, "dataset")
-    assert data.origin is not None
-    if any(problem.kind == "syntax" for problem in data.problems):
-        raise Failure(f"{path} can't be read as TOML", f"see what `lora-lab lint {quoted(path)}` says about it")
-    taken = {key: replace(one, key_span=named.span, value_span=named.span) for key, one in data.entries.items()}
-    merged = replace(
-        origin,
-        spellings={**data.origin.spellings, **origin.spellings},
-        dropped=(*(one for one in origin.dropped if one is not named), *_placed(data.origin.dropped, named)),
-        unknown=(origin.unknown - taken.keys()) | data.origin.unknown,
-        defaults={key: value for key, value in origin.defaults.items() if key not in taken},
-        notes=(*origin.notes, *data.origin.notes),
-        partial="",
-    )
-    return replace(document, entries=_absolute(taken, path.parent, document) | dict(document.entries), origin=merged)
-
-
-def _absolute(taken: Mapping[str, Entry], folder: Path, document: Document) -> dict[str, Entry]:
-    """Return entries of a file in `folder` as entries of `document`: relative paths start from its own folder."""
-    if folder == document.folder:
-        return dict(taken)
-    moved = dict(taken)
-    for key, entry in taken.items():
-        moved[key] = replace(entry, value=with_paths(key, entry.value, lambda path: str(resolve_path(path, folder))))
-    return moved
-
-
-def _placed(dropped: tuple[Dropped, ...], named: Dropped) -> Iterator[Dropped]:
-    return (replace(one, span=named.span) for one in dropped)
-
-
 def _demand_whole(path: Path, origin: Origin) -> None:
     """Raise `Failure` for a part of a run, and for a file of which only some settings are known."""
     if origin.family == "other":
@@ -108,12 +60,10 @@ def _demand_whole(path: Path, origin: Origin) -> None:
     if origin.partial == "dataset":
         raise Failure(
             f"{path} is {origin.title}: it says what is trained on and not how",
-            f"train the config whose {_IN_ANOTHER_FILE} names it, or `{convert}` and complete that file",
+            f"train the config whose dataset_config names it, or `{convert}` and complete that file",
         )
     if origin.partial == "some":
         raise Failure(f"{path}: the rest of the run's settings is not in this file", "train the file of --config_file")
-    if origin.partial == "training":
-        raise Failure(f"{path} says how to train and not on what", f"`{convert}`, and add img_folder to that file")
 
 
 def _demand_known(path: Path, document: Document, origin: Origin) -> None:
@@ -133,7 +83,11 @@ def _demand_known(path: Path, document: Document, origin: Origin) -> None:
     if unknown:
         names = ", ".join(origin.spellings.get(key, key) for key in unknown[:_MOST_SHOWN])
         raise Failure(f"{path}: not known before the other program runs: {names}", "write values in their place")
-    missing = [key for key, known in PARAMETERS.items() if known.required and not document.values.get(key)]
+    missing = [
+        key
+        for key, known in PARAMETERS.items()
+        if known.required and not document.values.get(key) and not document.values.get(known.unless)
+    ]
     if missing:
         theirs_of = {**origin.names, **origin.spellings}
         said = ", ".join(theirs_of.get(key, key) for key in missing)

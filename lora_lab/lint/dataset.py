@@ -11,7 +11,8 @@ from lora_lab.failure import Failure
 from lora_lab.lint.caption_survey import CAPTION_SUFFIXES, Captions
 from lora_lab.lint.data_folder import DataFolder
 from lora_lab.lint.disk import Disk
-from lora_lab.lint.rule import View
+from lora_lab.lint.parts import data_sets
+from lora_lab.lint.rule import Part, View
 
 if TYPE_CHECKING:  # what follows is imported where it is needed: a text alone is judged without it
     from lora_lab.config.buckets import BucketOptions, Placement, Size
@@ -54,11 +55,15 @@ class Placed(NamedTuple):
 
 def training(view: View) -> DataFolder:
     """Return the folders of training pictures."""
+    if view.config.dataset_config:
+        return _of_sets(view, is_reg=False) or DataFolder(view.disk.folder, (), (), named=True)
     return _named(view, is_reg=False) or view.disk.data_folder(view.disk.resolve(view.config.img_folder))
 
 
 def regularisation(view: View) -> DataFolder | None:
     """Return the folders of regularisation pictures, None without any."""
+    if view.config.dataset_config:
+        return _of_sets(view, is_reg=True)
     named = _named(view, is_reg=True)
     if named or not view.config.reg_img_folder or _has_named(view):
         return named
@@ -120,6 +125,27 @@ def placed(view: View) -> Placed | None:
 
     None where no bucket is possible, which other rules say. What is held out for validation is counted too.
     """
+    found = [_placed_in(one) for one in _by_data_set(view)]
+    every = [one for one in found if one is not None]
+    if len(found) == 1 or len(every) < len(found):
+        return found[0] if len(found) == 1 else None
+    uses: Counter[Size] = Counter()
+    for one in every:
+        uses.update(one.uses)
+    pictures, refused = ([x for one in every for x in one[at]] for at in (0, 1))
+    return Placed(tuple(pictures), tuple(refused), uses)  # type: ignore[arg-type]  # of one kind each
+
+
+def _by_data_set(view: View) -> list[View]:
+    """Return the view of each data set with its settings; the view itself where there is but one."""
+    if view.part is not None or not view.config.dataset_config:
+        return [view]
+    return [
+        view._replace(config=one.of(view.config), part=Part("", (one,), frozenset(), view)) for one in data_sets(view)
+    ]
+
+
+def _placed_in(view: View) -> Placed | None:
     from lora_lab.config.buckets import bucket_options  # noqa: PLC0415
 
     options = bucket_options(view.config)
@@ -133,6 +159,11 @@ def batches_per_epoch(view: View) -> int:
 
     It can't where a picture's size is unknown. With `validation_split` it is the most that it can be.
     """
+    batches = [_batches(one) for one in _by_data_set(view.part.whole if view.part else view)]
+    return sum(batches) if all(batches) else 0
+
+
+def _batches(view: View) -> int:
     from lora_lab.config.buckets import count_batches  # noqa: PLC0415
 
     found = placed(view)
@@ -186,6 +217,14 @@ def _balanced(disk: Disk, data: DataFolder, reg: DataFolder | None) -> Iterator[
     own = pictures(disk, reg, is_reg=True) if reg else ()
     repeats = balanced_repeats([seen.repeats for seen in own], data.samples)
     yield from (seen._replace(repeats=count) for seen, count in zip(own, repeats, strict=False))
+
+
+def _of_sets(view: View, *, is_reg: bool) -> DataFolder | None:
+    """Return the folders that a data set file names, None where there are none of the kind."""
+    found = [
+        (subset.folder, subset.repeats) for one in data_sets(view) for subset in one.subsets if subset.is_reg == is_reg
+    ]
+    return view.disk.named_folders(found) if found else None
 
 
 def _has_named(view: View) -> bool:

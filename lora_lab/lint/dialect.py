@@ -75,8 +75,6 @@ def _is_elsewhere(finding: Finding, document: Document, origin: Origin) -> bool:
         needed = _NEEDED.get(finding.code, "")
         known = all(key in given for key in filter(None, (*finding.keys, needed)))
         return not (of_pictures and known)
-    if origin.partial == "training" and finding.code.startswith(("LL2", "LL6")):
-        return True
     return given.isdisjoint(finding.keys)
 
 

@@ -10,9 +10,9 @@ from lora_lab.document import Document, Entry, Span, overlay
 from lora_lab.failure import Failure
 from lora_lab.lint.dialect import in_their_words, not_known
 from lora_lab.lint.disk import Disk
-from lora_lab.lint.finding import Finding, Severity
+from lora_lab.lint.finding import Finding, Fix, Severity
 from lora_lab.lint.register import RULES
-from lora_lab.lint.rule import Hit, Rule, Target, View
+from lora_lab.lint.rule import Hit, Part, Rule, Target, View
 from lora_lab.lint.suppression import split, suppressions
 
 if TYPE_CHECKING:
@@ -95,12 +95,21 @@ def _lint(
         theirs_view=theirs,
         machine_view=machine,
     )
-    unusable = unusable_keys(checked) | not_known(document.origin)
+    unusable = unusable_keys(checked) | not_known(document.origin) | _without_file(view)
     seen = _seen_folders(document, unusable)
     ran = [rule for rule in FIRST if can_run(rule, seen if rule.sees == "disk" else unusable, view)]
-    found = [finding for rule in ran for finding in findings_of(rule, view)]
+    found = [finding for rule in ran for finding in _found(rule, view)]
     kept = settled(found, view, own, ran)
     return LintResult(document, checked.config, kept, not any(f.severity == "error" for f in kept))
+
+
+def _without_file(view: View) -> frozenset[str]:
+    """Return the keys that stand for the pictures where the data set file that names them can't be used."""
+    if not view.config.dataset_config or view.disk_view is None:
+        return frozenset()
+    from lora_lab.lint.parts import data_sets  # noqa: PLC0415 -- only for a config that names such a file
+
+    return frozenset() if data_sets(view) else frozenset(["img_folder", "reg_img_folder"])
 
 
 def unusable_keys(checked: Checked) -> frozenset[str]:
@@ -166,27 +175,45 @@ def _is_our_limit(finding: Finding, document: Document) -> bool:
     return finding.code in ("LL004", "LL005") and any(names.get(key, key) in finding.keys for key in _OUR_LIMITS)
 
 
+def _found(rule: Rule, view: View) -> Iterator[Finding]:
+    """Run one rule over a config, or over each of the data sets that it names in a file."""
+    if not view.config.dataset_config or view.disk_view is None:
+        return findings_of(rule, view)
+    from lora_lab.lint.parts import findings_in_parts  # noqa: PLC0415 -- only for a config that names such a file
+
+    return findings_in_parts(rule, view, findings_of)
+
+
 def findings_of(rule: Rule, view: View) -> Iterator[Finding]:
     """Run one rule. That a file vanishes or can't be read while a rule looks at it is no reason to stop."""
     try:
         for hit in rule.check(view):
             severity = hit.severity or rule.severity
-            span = hit.span or _span(hit, view.document)
-            yield Finding(rule.code, rule.name, severity, hit.message, hit.keys, span, hit.remedy, hit.fix)
+            span = hit.span or _span(hit, view)
+            fix = None if view.part is not None and hit.fix and _is_in_file(hit.fix, view.part) else hit.fix
+            yield Finding(rule.code, rule.name, severity, hit.message, hit.keys, span, hit.remedy, fix)
     except OSError:
         return
 
 
-def _span(hit: Hit, document: Document) -> Span | None:
-    """Return the place of the first of the hit's keys that the file has."""
-    for key in hit.keys:
+def _is_in_file(fix: Fix, part: Part) -> bool:
+    """Say whether a fix is of what the data set file says, where it would change nothing."""
+    return any(edit.key in part.settings for edit in fix.edits)
+
+
+def _span(hit: Hit, view: View) -> Span | None:
+    """Return the place of the first of the hit's keys that the file has, else where it names the data set file."""
+    document, set_there = view.document, view.part.settings if view.part else frozenset[str]()
+    for key in (key for key in hit.keys if key not in set_there):
         entry = document.entries.get(key)
         if entry:
             return entry.key_span if hit.at == "key" else entry.value_span
         for named in document.origin.image_dirs if document.origin else ():
             if key == named.key:
                 return named.span
-    return None
+    named_file = document.entries.get("dataset_config")
+    of_data = set_there.union(("img_folder", "reg_img_folder"))
+    return named_file.value_span if named_file and not of_data.isdisjoint(hit.keys) else None
 
 
 def place_of(finding: Finding) -> tuple[float, int, str]:

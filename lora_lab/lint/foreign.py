@@ -7,7 +7,6 @@ LATER_EASY = frozenset(
     [
         "adaptive_noise_scale",
         "async_upload",
-        "dataset_config",
         "dim_from_weights",
         "face_crop_aug_range",
         "height_resolution",
@@ -40,7 +39,6 @@ LATER_EASY = frozenset(
         "sdpa",
         "tokenizer_cache_dir",
         "wandb_api_key",
-        "weighted_captions",
     ]
 )
 """Keys that later versions of LoRA_Easy_Training_Scripts wrote and lora_lab does not have."""

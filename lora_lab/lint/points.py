@@ -24,7 +24,8 @@ from lora_lab.lint.rule import Rule, View
 
 Findings = tuple[Finding, ...]
 _LOADS: Final = "load_json_path"
-_ALONE: Final = frozenset([_LOADS, suppression.KEY])
+_NAMES: Final = "dataset_config"
+_ALONE: Final = frozenset([_LOADS, _NAMES, suppression.KEY])
 """Keys that change what is judged, or what is said: where they vary, each config is judged by itself."""
 
 _FEW: Final = 3
@@ -48,7 +49,7 @@ def lint_points(
         disk = disk.moved_to(folder)
     found: list[Findings] = [()] * len(points)
     for keys, indexes in _by_keys(points).items():
-        if len(indexes) <= _FEW or not _ALONE.isdisjoint(keys) or shared.get(_LOADS):
+        if len(indexes) <= _FEW or not _ALONE.isdisjoint(keys) or shared.get(_LOADS) or shared.get(_NAMES):
             for at in indexes:
                 found[at] = lint_values({**shared, **points[at]}, folder, disk, machine).findings
         else:

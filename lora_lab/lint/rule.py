@@ -11,6 +11,7 @@ from lora_lab.lint.disk import Disk
 from lora_lab.lint.finding import Fix, Severity
 
 if TYPE_CHECKING:
+    from lora_lab.config.data_sets import DataSet
     from lora_lab.lint.machine import Machine
     from lora_lab.lint.suppression import Idle
     from lora_lab.lint.theirs import Theirs
@@ -33,6 +34,15 @@ EASY: tuple[Target, ...] = ("easy",)
 THEIRS: tuple[Target, ...] = ("sd-scripts", "easy")
 
 
+class Part(NamedTuple):
+    """The part of a data set file that a view is about; `settings` are the keys that the file sets there."""
+
+    name: str
+    sets: tuple["DataSet", ...]
+    settings: frozenset[str]
+    whole: "View"
+
+
 class View(NamedTuple):
     """What a rule may look at."""
 
@@ -48,6 +58,7 @@ class View(NamedTuple):
     target: Target = "lora_lab"
     theirs_view: "Theirs | None" = None
     machine_view: "Machine | None" = None
+    part: Part | None = None
 
     @property
     def machine(self) -> "Machine":

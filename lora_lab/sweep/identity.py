@@ -6,12 +6,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lora_lab.config import PARAMETERS, UNDECIDING, TrainConfig, hub_name, resolve_path
+from lora_lab.document.data_sets import data_sets_of
+from lora_lab.failure import Failure
 
 INPUTS = (
     "base_model",
     "vae",
     "img_folder",
     "reg_img_folder",
+    "dataset_config",
     "mask_folder",
     "lora_model_for_resume",
     "base_weights",
@@ -66,8 +69,30 @@ class Digests:
 
     def _of_input(self, value: str, name: str, caption_extension: str) -> str:
         """Return the hash of what a path holds; a model on a hub is known by its name."""
+        if name == "dataset_config":
+            return self._data_sets(resolve_path(value, self._folder), caption_extension)
         on_hub = hub_name(value, self._folder) if PARAMETERS[name].path_kind == "model" else None
         return f"hub:{on_hub}" if on_hub else self._digest(resolve_path(value, self._folder), name, caption_extension)
+
+    def _data_sets(self, path: Path, caption_extension: str) -> str:
+        """Return the hash of what a data set file means: its settings, and what lies in its folders, not where."""
+        try:
+            found = data_sets_of(path)
+        except Failure:
+            return self._digest(path, "dataset_config", "")  # which can't be trained; lint says why
+        parts: list[object] = []
+        for one in found:
+            parts.append(dict(one.settings))
+            for subset in one.subsets:
+                extension = str(subset.settings.get("caption_extension") or caption_extension)
+                content = {key: value for key, value in subset.settings.items() if key != "mask_folder"}
+                if mask := subset.settings.get("mask_folder"):
+                    content["mask_folder"] = self._digest(Path(str(mask)), "mask_folder", "")
+                pictures = self._digest(subset.folder, "img_folder", extension)
+                parts.append(
+                    [content, subset.repeats, subset.class_tokens, subset.is_reg, subset.folder.name, pictures]
+                )
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
     def _digest(self, path: Path, name: str, caption_extension: str) -> str:
         kind = caption_extension if name in ("img_folder", "reg_img_folder") else ""

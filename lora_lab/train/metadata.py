@@ -5,7 +5,7 @@ Names and spellings are those of sd-scripts' `train_network.py` and `library/sai
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -50,6 +50,7 @@ class DatasetFacts:
     buckets: Mapping[tuple[int, int], int]
     mean_ar_error: float
     processes: int = 1
+    sets: Sequence[Mapping[str, object]] = ()  # of a data set file, as `ss_datasets` lists them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ def describe(
 
 
 def _text(value: object) -> str:
-    return json.dumps(value) if isinstance(value, dict) else str(value)
+    return json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
 def output_name(config: TrainConfig) -> str:
@@ -199,6 +200,7 @@ def _dataset(config: TrainConfig, facts: DatasetFacts) -> dict[str, object]:
             "buckets": {str(number): bucket for number, bucket in enumerate(buckets)},
             "mean_img_ar_error": facts.mean_ar_error,
         },
+        **({"ss_datasets": list(facts.sets)} if facts.sets else {}),
     }
 
 

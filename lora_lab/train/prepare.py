@@ -2,9 +2,8 @@
 
 import importlib
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,95 +15,26 @@ from torch import nn
 
 from lora_lab.config import TrainConfig, plan_steps, processes
 from lora_lab.config.blocks import adapts_convolutions
-from lora_lab.config.buckets import bucket_options
+from lora_lab.config.emphasis import read_emphasis
 from lora_lab.config.packs import SHARED_BY_A_PACK
 from lora_lab.failure import Failure
 from lora_lab.tracking.events import Record
 from lora_lab.train import lora_file, optimizer, schedule
 from lora_lab.train.adapting import adapter_options
 from lora_lab.train.average import Average
-from lora_lab.train.data import batches, folder, latent_cache, pixels, tags
+from lora_lab.train.data import batches, latent_cache, pixels
 from lora_lab.train.data.batches import PackDataset, ValidationDataset
-from lora_lab.train.data.epochs import Arranged, arrange
-from lora_lab.train.data.folder import Picture
+from lora_lab.train.data.epochs import Arranged
 from lora_lab.train.data.latent_cache import LatentId
-from lora_lab.train.data.masks import Masks, with_masks
-from lora_lab.train.data.split import split_validation
-from lora_lab.train.data.twins import twins
+from lora_lab.train.data.masks import Masks
+from lora_lab.train.data.tokens import joined_weights
+from lora_lab.train.dataset import Dataset
 from lora_lab.train.families.base import Base, Family
 from lora_lab.train.loop import PackData
-from lora_lab.train.metadata import DatasetFacts
 from lora_lab.train.noising import check_noise_and_loss
 from lora_lab.train.pack import Pack
 from lora_lab.train.step import Member, Session, encode_pixels
 from lora_lab.train.together import PATIENCE
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """The pictures of a run, split and placed in buckets."""
-
-    training: Arranged
-    validation: Arranged | None
-    facts: DatasetFacts
-    pictures: tuple[Picture, ...]
-
-
-def read_dataset(config: TrainConfig, together: int = 1) -> Dataset:
-    """Scan the folders of a config, hold out validation pictures, and place everything in buckets.
-
-    A batch is what so many processes learn from together, `batch_size` pictures each.
-    Raises Failure when a folder or picture can't be used.
-    """
-    read = folder.Reading(config.caption_extension, every_line=config.enable_wildcard)
-    subsets = folder.scan(Path(config.img_folder), read)
-    pictures = _masked(config, folder.pictures_of(subsets))
-    regularisation: tuple[Picture, ...] = ()
-    if config.reg_img_folder:
-        regularisation = folder.pictures_of(folder.scan(Path(config.reg_img_folder), read, is_reg=True))
-    every = (*pictures, *regularisation)
-    same = twins(every) if config.validation_split else None
-    kept, held_out = split_validation(every, config.validation_split, config.validation_seed, same)
-    training = tuple(picture for picture in kept if not picture.is_reg)
-    regularisation = folder.balance_regularisation(training, regularisation)
-    options = bucket_options(config)
-    arranged = arrange((*training, *regularisation), options, config.batch_size * together)
-    facts = DatasetFacts(
-        train_images=sum(picture.repeats for picture in training),
-        reg_images=sum(picture.repeats for picture in regularisation),
-        batches_per_epoch=arranged.batches_per_epoch,
-        dirs=_dirs(training),
-        reg_dirs=_dirs(regularisation),
-        tag_frequency=tags.tag_frequency(training),
-        buckets={found.size: len(found.entries) for found in arranged.buckets},
-        mean_ar_error=_mean_ar_error(arranged),
-        processes=together,
-    )
-    validation = arrange(held_out, options, config.batch_size) if held_out else None
-    return Dataset(arranged, validation, facts, pictures)
-
-
-def _masked(config: TrainConfig, pictures: tuple[Picture, ...]) -> tuple[Picture, ...]:
-    if not config.masked_loss:
-        return pictures
-    if config.mask_folder:
-        return with_masks(pictures, Path(config.mask_folder))
-    if not config.alpha_mask:
-        raise Failure("masked_loss has no masks", "name mask_folder, or set alpha_mask to true")
-    return pictures
-
-
-def _dirs(pictures: Sequence[Picture]) -> dict[str, dict[str, int]]:
-    counts = Counter((picture.path.parent.name, picture.repeats) for picture in pictures)
-    return {name: {"n_repeats": repeats, "img_count": count} for (name, repeats), count in sorted(counts.items())}
-
-
-def _mean_ar_error(data: Arranged) -> float:
-    errors = [
-        abs(picture.width / picture.height - placement.bucket[0] / placement.bucket[1])
-        for picture, placement in zip(data.pictures, data.placements, strict=True)
-    ]
-    return sum(errors) / len(errors)
 
 
 def make_accelerator(mixed_precision: str) -> Any:
@@ -139,6 +69,15 @@ class Tokenize:
         """Return int64 (chunks, 77)."""
         return self._family.tokenize(self._tokenizer_of, caption, limit)
 
+    def weigh(self, caption: str, limit: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the ids of a caption without its brackets, and how much each place counts, (75 · chunks + 2,).
+
+        The text encoders of a family share one vocabulary, so that one's weights are the other's.
+        """
+        pieces = read_emphasis(caption).pieces
+        base = self._tokenizer_of
+        return self._family.tokenize(base, pieces, limit), joined_weights(base.tokenizers[0], pieces, limit)
+
 
 def make_data(
     configs: Sequence[TrainConfig], dataset: Dataset, session: Session, report: Callable[[str], None]
@@ -148,25 +87,29 @@ def make_data(
     Held-out pictures are encoded in any case: what runs are compared by must not depend on how they train.
     """
     first, per_epoch = configs[0], dataset.training.batches_per_epoch
-    options = [batches.from_config(config, plan_steps(config, per_epoch).total_steps) for config in configs]
+    options = [
+        batches.from_config(config, plan_steps(config, per_epoch).total_steps, dataset.parts_of(config))
+        for config in configs
+    ]
     tokenize = Tokenize(session.family, session.base)
     report("encoding pictures")
     store = latent_cache.default_folder() if first.cache_latents_to_disk else None
-    mirrored = any(option.augment.flip for option in options)
+    mirrored = any(augment.flip for option in options for augment in option.augments)
     latents = None
     if first.cache_latents:
         latents = fill_latents(dataset.training, mirrored, store, session)
     else:
         pixels.check(picture.path for picture in dataset.training.pictures)  # not in the middle of the run
-    masks = Masks(first.alpha_mask) if first.masked_loss or first.alpha_mask else None
-    if masks is not None:
+    masks = None
+    if any(picture.mask or picture.alpha for picture in dataset.training.pictures):
+        masks = Masks()
         masks.fill(dataset.training, mirrored, store)
     held_out = None
     if dataset.validation:
         known = fill_latents(dataset.validation, False, store, session)
-        held_out = ValidationDataset(dataset.validation, options, tokenize, known)
+        held_out = ValidationDataset(dataset.validation, options, tokenize, known, weigh=tokenize.weigh)
     return PackData(
-        PackDataset(dataset.training, options, tokenize, latents, masks),
+        PackDataset(dataset.training, options, tokenize, latents, masks, tokenize.weigh),
         held_out,
         dataset.training.batches_per_epoch,
         first.num_workers,

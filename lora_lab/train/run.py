@@ -24,10 +24,10 @@ from lora_lab.tracking.events import DECIDES, VALIDATION_SET, DatasetUsed, Recor
 from lora_lab.train import prepare, stop, together, unfinished
 from lora_lab.train.beside import Beside, Following, Judge, RunResult
 from lora_lab.train.data import tags
+from lora_lab.train.dataset import Dataset, read_dataset
 from lora_lab.train.loop import PackData, Progress, train_pack
 from lora_lab.train.metadata import output_name
 from lora_lab.train.opening import open_base
-from lora_lab.train.prepare import Dataset
 from lora_lab.train.save import Saver, write_tag_report
 from lora_lab.train.state import load_state
 from lora_lab.train.step import Member, Session
@@ -115,7 +115,7 @@ def _train(runs: Sequence[Run], ended: dict[int, RunResult | Failure], progress:
     processes = together.of(accelerator)
     runs = _shared(runs, processes)
     report("reading pictures")
-    dataset = prepare.read_dataset(configs[0], processes.processes)
+    dataset = read_dataset(configs[0], processes.processes)
     report("loading the base model")
     family, base = open_base(configs, accelerator)
     pack = prepare.make_pack(configs, family, base)
@@ -246,10 +246,15 @@ def tell_start(member: Member, dataset: Dataset, session: Session, name: str, de
         VALIDATION_SET: judged_on,
         DECIDES: hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest(),
     }
-    note = f"Trains {plan.total_steps} steps on {len(dataset.training.pictures)} pictures of {config.img_folder}."
+    note = f"Trains {plan.total_steps} steps on {len(dataset.training.pictures)} pictures of {source_of(config)}."
     start = run_started(config, name=name or output_name(config), tags=about, note=note)
     member.record(replace(start, params={**start.params, **derived}))
     member.record(dataset_used(config, dataset))
+
+
+def source_of(config: TrainConfig) -> str:
+    """Where the data set of a run lies."""
+    return config.dataset_config or config.img_folder
 
 
 def dataset_used(config: TrainConfig, dataset: Dataset) -> DatasetUsed:
@@ -257,9 +262,9 @@ def dataset_used(config: TrainConfig, dataset: Dataset) -> DatasetUsed:
     width, height = sides(config.train_resolution)
     counts = tags.count_tags(picture for picture in dataset.training.pictures if not picture.is_reg)
     return DatasetUsed(
-        name=Path(config.img_folder).name,
+        name=Path(source_of(config)).name,
         digest=dataset.training.digest[:32],
-        source=str(config.img_folder),
+        source=source_of(config),
         profile={
             "num_rows": len(dataset.training.pictures),  # MLflow's own word for what its page shows
             "pictures": len(dataset.training.pictures),

@@ -171,15 +171,16 @@ def pack_losses(session: Session, members: Sequence[Member], batch: PackBatch) -
     noisy = noise.add_noise(clean, torch.cat(added), acp, t)
     weights, sizes = batch.weights.to(clean.device), batch.sizes.to(clean.device)
     masks = (torch.ones(len(clean), 1, 1, 1) if batch.masks is None else batch.masks).to(clean.device)
-    ids, part_of_loss = batch.token_ids, 1.0
+    ids, counts, part_of_loss = batch.token_ids, batch.token_weights, 1.0
     if session.together.processes > 1:  # then the pack has one member
         own, part_of_loss = session.together.share(size)
         session.pack.state.share = own, size
         shared = (noisy, clean, noises, t, weights, sizes, masks)
         noisy, clean, noises, t, weights, sizes, masks = (x[own] for x in shared)
         ids = [part[own] for part in ids]
+        counts = counts and [part[own] for part in counts]
     with session.accelerator.autocast():
-        text = encode(session, members, ids)
+        text = encode(session, members, ids, counts)
         predicted = session.family.predict(session.base, noisy, t, text, sizes)
     whole = (predicted, clean, noises, t, weights, masks)
     split = zip(*(tensor.chunk(parts) for tensor in whole), strict=True)
@@ -241,8 +242,22 @@ def encode_pixels(base: Base, pixels: Tensor) -> tuple[Tensor, Tensor]:
     return posterior.mean, posterior.logvar
 
 
-def encode(session: Session, members: Sequence[Member], token_ids: Sequence[Tensor]) -> Encoded:
-    """Text states for the whole batch, with gradients only where some member trains the text encoder."""
+def encode(
+    session: Session, members: Sequence[Member], token_ids: Sequence[Tensor], counts: Sequence[Tensor] | None = None
+) -> Encoded:
+    """Text states for the whole batch, with gradients only where some member trains the text encoder.
+
+    `counts` (n, tokens) per member are multiplied onto the states, and not onto a vector of the whole caption
+    (sd-scripts `strategy_sd.encode_tokens_with_weights`).
+    """
+    text = _encode(session, members, token_ids)
+    if counts is None:
+        return text
+    factors = torch.cat(list(counts)).to(text.states.device, text.states.dtype)
+    return Encoded(text.states * factors[..., None], text.pooled)
+
+
+def _encode(session: Session, members: Sequence[Member], token_ids: Sequence[Tensor]) -> Encoded:
     ids = [part.to(session.device) for part in token_ids]
     if all(m.config.cache_text_encoder_outputs and not m.trains_text_encoder for m in members):
         return _encode_once(session, members, ids)

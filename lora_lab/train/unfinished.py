@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from lora_lab.config import PARAMETERS, UNDECIDING, TrainConfig
+from lora_lab.config.data_sets import DataSet
 from lora_lab.failure import Failure
 from lora_lab.train import state
+from lora_lab.train.dataset import Dataset
 from lora_lab.train.metadata import output_name
-from lora_lab.train.prepare import Dataset
 from lora_lab.train.step import Member, Session
 from lora_lab.whole_files import recover_folder
 
@@ -34,7 +35,9 @@ LATER = frozenset({"sample_prompts", "sample_every_n_epochs", "sample_every_n_st
 )
 """What changes pictures and files, but no weight; may differ when a run goes on."""
 
-PATHS = frozenset({"base_model", "vae", "img_folder", "reg_img_folder", "mask_folder", *state.STARTING_POINTS}) | {
+PATHS = frozenset(
+    {"base_model", "vae", "img_folder", "reg_img_folder", "dataset_config", "mask_folder", *state.STARTING_POINTS}
+) | {
     *("base_weights", "base_weights_multiplier")  # the base's hash says what is merged into it, and how strong
 }
 """What lies there decides, not where: hashes stand for them."""
@@ -54,6 +57,8 @@ def decisive(config: TrainConfig, dataset: Dataset, session: Session) -> dict[st
         "base_model": session.base.content,
         "vae": session.base.vae_hash,
     }
+    if dataset.sets:
+        found["data sets"] = json.dumps([_settings(one) for one in dataset.sets], sort_keys=True)
     if session.together.processes > 1:
         found["processes"] = str(session.together.processes)
     for key in state.STARTING_POINTS:
@@ -61,6 +66,15 @@ def decisive(config: TrainConfig, dataset: Dataset, session: Session) -> dict[st
     for key in sorted(set(PARAMETERS) - UNDECIDING - LATER - PATHS):
         found[key] = json.dumps(getattr(config, key), sort_keys=True, default=str)
     return found
+
+
+def _settings(one: DataSet) -> list[object]:
+    """What a data set file says beside the pictures: not where folders lie."""
+    subsets = [
+        {**{key: value for key, value in subset.settings.items() if key not in PATHS}, "is_reg": subset.is_reg}
+        for subset in one.subsets
+    ]
+    return [dict(one.settings), *subsets]
 
 
 def _content(path: str | None) -> str:

@@ -43,7 +43,7 @@ def _batch_losses(session: Session, members: Sequence[Member], batch: PackBatch)
     sizes = batch.sizes.to(session.device)
     totals = torch.zeros(len(members), dtype=torch.float64)
     with session.accelerator.autocast():
-        text = encode(session, members, batch.token_ids)
+        text = encode(session, members, batch.token_ids, batch.token_weights)
     for timestep in TIMESTEPS:
         fixed = [
             normal(tuple(clean.shape[1:]), 0, "validation", item, timestep) for part in batch.items for item in part

@@ -10,7 +10,7 @@ import json
 
 from lora_lab.config import TrainConfig
 from lora_lab.tracking.events import NO_VALIDATION
-from lora_lab.train.prepare import Dataset
+from lora_lab.train.dataset import Dataset
 from lora_lab.train.step import Session
 from lora_lab.train.validate import TIMESTEPS
 

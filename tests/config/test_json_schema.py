@@ -83,7 +83,7 @@ def accepts(values: dict[str, Any]) -> bool:
 def test_it_is_a_schema() -> None:
     """The schema itself keeps to draft 7, the newest that VS Code supports in full."""
     jsonschema.Draft7Validator.check_schema(SCHEMA)
-    assert SCHEMA["required"] == list(PATHS)
+    assert SCHEMA["required"] == ["base_model", "output_folder"]
 
 
 CONFLICTING = {conflict.rule for conflict in CONFLICTS}
@@ -214,6 +214,10 @@ def test_wrong_values_fail_both(wrong: dict[str, Any]) -> None:
 def test_required_keys_and_leftovers() -> None:
     """Without a required key a file fails; the schema link and harmless leftovers do not."""
     assert not accepts({"base_model": "b", "img_folder": "i"})
+    assert not accepts({"base_model": "b", "output_folder": "o"})
+    assert not accepts({"base_model": "b", "output_folder": "o", "img_folder": None, "dataset_config": None})
+    assert accepts({"base_model": "b", "output_folder": "o", "dataset_config": "d.toml"})
+    assert accepts({"base_model": "b", "output_folder": "o", "img_folder": None, "dataset_config": "d.toml"})
     assert accepts(
         {**PATHS, "$schema": "train.schema.json", "list_of_json_to_run": None, "use_lion": False, "lowram": None}
     )

@@ -77,6 +77,8 @@ CLASSIC = [
 ]
 
 LATER = {
+    "dataset_config",
+    "weighted_captions",
     "optimizer_type",
     "optimizer_args",
     "max_grad_norm",
@@ -239,7 +241,7 @@ def test_every_parameter_says_what_it_is(name: str) -> None:
 
 WORDS_THAT_ARE_NO_KEY = {
     "last", "true", "step", "plateau", "polynomial", "constant", "cosine", "cosine_with_restarts", "ss_output_name",
-    "ss_training_comment", "none", "fp32", "no", "float", "run1", "val_loss",
+    "ss_training_comment", "none", "fp32", "no", "num_repeats", "float", "run1", "val_loss",
 }  # fmt: skip
 
 
@@ -308,6 +310,7 @@ def test_paths_are_marked() -> None:
         "vae": "model",
         "log_dir": "output_folder",
         "sample_prompts": "file",
+        "dataset_config": "file",
     }
 
 

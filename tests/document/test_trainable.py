@@ -50,38 +50,12 @@ def test_sd_scripts(tmp_path: Path) -> None:
     assert f"lora-lab convert {path}" in line
 
 
-def test_data_set_file_is_followed(tmp_path: Path) -> None:
-    """The file that dataset_config names is read, its relative paths from its own folder."""
-    training = write(tmp_path, a__toml=TRAINING + 'dataset_config = "data/d.toml"\n')
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "d.toml").write_text(DATA.format("pics/10_cat"))
-    document = read_trainable(training)
-    assert document.values["img_folder"] == str(tmp_path / "data" / "pics")
-    assert document.values["train_resolution"] == 768
-    span = document.entries["img_folder"].key_span
-    assert document.text[span.start : span.end] == "dataset_config"
-
-
-def test_training_file_wins_over_the_data_set(tmp_path: Path) -> None:
-    """A setting that both files have is the training file's."""
-    path = write(
-        tmp_path, a__toml=TRAINING + 'resolution = 512\ndataset_config = "d.toml"\n', d__toml=DATA.format("10_cat")
-    )
-    assert read_trainable(path).values["train_resolution"] == 512
-
-
-def test_folder_that_says_no_repeats(tmp_path: Path) -> None:
-    """Repeats of a folder that is not called N_name can't be honoured; what to rename is said."""
-    path = write(tmp_path, a__toml=TRAINING + 'dataset_config = "d.toml"\n', d__toml=DATA.format("pics/cat"))
-    refused(path, "image_dir can't be taken over", "N_name", "rename the folder")
-
-
-def test_data_set_file_is_missing_or_broken(tmp_path: Path) -> None:
-    """A data set file that is not there, or can't be read, is named."""
-    path = write(tmp_path, a__toml=TRAINING + 'dataset_config = "d.toml"\n')
-    refused(path, "d.toml")
-    (tmp_path / "d.toml").write_text("[[datasets]\nimage_dir = ")
-    refused(path, "d.toml", "lint")
+def test_data_set_file_stands_in_for_the_folder(tmp_path: Path) -> None:
+    """A file whose dataset_config names the pictures is whole without a folder of them."""
+    path = write(tmp_path, a__toml=TRAINING + 'dataset_config = "data/d.toml"\n')
+    values = read_trainable(path).values
+    assert values["dataset_config"] == "data/d.toml"
+    assert "img_folder" not in values
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from lora_lab.config import TrainConfig
 from lora_lab.quickstart.draw import draw, random_scene
 from lora_lab.tracking.events import Event, Metrics, ignore
 from lora_lab.train import prepare, step
+from lora_lab.train.dataset import read_dataset
 from lora_lab.train.families.sd1 import SD1
 from lora_lab.train.loop import PackData, Progress
 from lora_lab.train.opening import open_base
@@ -331,7 +332,7 @@ def open_pack(tmp_path: Path) -> Iterator[Callable[..., Opened]]:
         packs.append(pack)
         session = Session(accelerator, family, base, pack)
         prepare.prepare_models(session, configs[0], ignore)
-        data = prepare.make_data(configs, prepare.read_dataset(configs[0]), session, ignore)
+        data = prepare.make_data(configs, read_dataset(configs[0]), session, ignore)
         members = [
             prepare.add_member(session, config, key, data, (tmp_path / str(key), ignore))
             for key, config in enumerate(configs)

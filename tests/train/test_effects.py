@@ -16,6 +16,7 @@ from lora_lab.config import TrainConfig
 from lora_lab.failure import Failure
 from lora_lab.train import noising, prepare, step
 from lora_lab.train.base_files.parts import Asked
+from lora_lab.train.dataset import read_dataset
 from lora_lab.train.families.sd1 import SD1
 from lora_lab.train.step import pack_losses, pack_step
 
@@ -407,4 +408,4 @@ def test_alpha_mask_reaches_the_loss(
 def test_masked_loss_without_masks(make_config: Make) -> None:
     """masked_loss without masks is refused at the start."""
     with pytest.raises(Failure, match="masked_loss has no masks"):
-        prepare.read_dataset(make_config(masked_loss=True))
+        read_dataset(make_config(masked_loss=True))

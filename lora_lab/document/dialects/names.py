@@ -75,8 +75,8 @@ LOSS: Final = _words("noise_offset_type weighting_scheme")
 """Noise and loss."""
 
 CAPTIONS: Final = _words(
-    "caption_separator weighted_captions no_token_padding face_crop_aug_range resize_interpolation"
-    " class_tokens num_repeats dataset_repeats is_reg in_json metadata_file image_dir dataset_config dataset_class"
+    "caption_separator no_token_padding face_crop_aug_range resize_interpolation"
+    " class_tokens num_repeats dataset_repeats is_reg in_json metadata_file image_dir dataset_class"
     " cache_info token_string init_word template train_inpainting skip_image_resolution custom_attributes"
     " validation_split_num height_resolution random_crop_padding_percent"
 )

@@ -107,8 +107,6 @@ def _parts_of(value: object) -> list[object]:
 def settle(draft: Draft, *, script: str = "") -> None:
     """Resolve what depends on more than one setting, as sd-scripts does."""
     draft.dropped = [replace(one, asks=one.asks and not _hangs_idle(draft, one.key)) for one in draft.dropped]
-    if any(one.key == "dataset_config" and one.asks for one in draft.dropped):
-        draft.partial = "training"
     _warm_up(draft)
     _parts(draft)
     _length(draft)

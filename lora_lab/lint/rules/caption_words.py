@@ -1,7 +1,7 @@
 """LL2xx: what captions say."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final
 
@@ -14,7 +14,8 @@ SHORTEST: Final = 75
 LONGEST: Final = 225
 """Tokens of one pass of the text encoder, and the most that `max_clip_token_length` allows."""
 
-_EMPHASIS = r"\([^()]+:\d(?:\.\d+)?\)|<(?:lora|lyco|hypernet):[^>]+>"
+_NETWORK_TAG = r"<(?:lora|lyco|hypernet):[^>]+>"
+_EMPHASIS = rf"\([^()]+:\d(?:\.\d+)?\)|{_NETWORK_TAG}"
 
 
 @rule(
@@ -62,8 +63,8 @@ def nameless_folder_without_captions(view: View) -> Iterator[Hit]:
     "LL229",
     "emphasis-is-literal",
     "warning",
-    reads=("img_folder", "caption_extension"),
-    source="sd-scripts weighted_captions (off by default; lora_lab has none)",
+    reads=("img_folder", "caption_extension", "weighted_captions"),
+    source="sd-scripts library/strategy_base.py parse_prompt_attention",
     sees="disk",
 )
 def emphasis_is_literal(view: View) -> Iterator[Hit]:
@@ -94,17 +95,20 @@ def emphasis_is_literal(view: View) -> Iterator[Hit]:
     ```
     """
     texts = captions(view).texts
-    found = ((name, match.group()) for name, text in texts.items() if (match := re.search(_EMPHASIS, text)))
+    weighted = view.config.weighted_captions
+    syntax = _NETWORK_TAG if weighted else _EMPHASIS
+    found = ((name, match.group()) for name, text in texts.items() if (match := re.search(syntax, text)))
     for name, weight in islice(found, 1):
         message = f"{name} has {weight}, which is a prompt's syntax: in training it is taken literally"
-        yield Hit(message, ("img_folder",), "write the words alone")
+        remedy = "write the words alone" if weighted else "write the words alone, or set weighted_captions"
+        yield Hit(message, ("img_folder",), remedy)
 
 
 @rule(
     "LL230",
     "caption-too-long",
     "warning",
-    reads=("img_folder", "caption_extension", "max_clip_token_length", "shuffle_captions"),
+    reads=("img_folder", "caption_extension", "max_clip_token_length", "shuffle_captions", "weighted_captions"),
     source="CLIP's tokenizer, https://github.com/openai/CLIP/blob/main/clip/simple_tokenizer.py",
     sees="disk",
 )
@@ -139,7 +143,7 @@ def caption_too_long(view: View) -> Iterator[Hit]:
     from lora_lab.lint.clip_tokens import beyond, count_tokens, most_tokens  # noqa: PLC0415 -- only if there are captions
 
     limit = LONGEST if is_data_alone(view) else view.config.max_clip_token_length
-    texts = captions(view).texts
+    texts = _read_texts(view)
     counts = {name: count_tokens(text) for name, text in texts.items() if most_tokens(text) > limit}
     long = {name: count for name, count in counts.items() if count > limit}
     if long:
@@ -162,7 +166,7 @@ def caption_too_long(view: View) -> Iterator[Hit]:
     "LL231",
     "room-for-longer-captions",
     "info",
-    reads=("img_folder", "caption_extension", "max_clip_token_length"),
+    reads=("img_folder", "caption_extension", "max_clip_token_length", "weighted_captions"),
     source="sd-scripts library/strategy_sd.py encode_tokens",
     sees="disk",
 )
@@ -193,14 +197,24 @@ def room_for_longer_captions(view: View) -> Iterator[Hit]:
     pics/10_cat/a.txt: cat, blue eyes
     ```
     """
-    limit, found = view.config.max_clip_token_length, captions(view)
-    if limit == SHORTEST or not found.texts or len(found.texts) >= MOST_CAPTIONS:
+    limit, texts = view.config.max_clip_token_length, _read_texts(view)
+    if limit == SHORTEST or not texts or len(texts) >= MOST_CAPTIONS:
         return
     from lora_lab.lint.clip_tokens import count_tokens  # noqa: PLC0415 -- only if there are captions
 
-    most = max(map(count_tokens, found.texts.values()))
+    most = max(map(count_tokens, texts.values()))
     enough = -(-max(most, 1) // SHORTEST) * SHORTEST
     if enough < limit:
         message = f"max_clip_token_length {limit} is for longer captions: the longest has {most} tokens"
         fix = set_to("max_clip_token_length", enough)
         yield Hit(message, ("max_clip_token_length", "img_folder"), f"{enough} is enough", fix)
+
+
+def _read_texts(view: View) -> Mapping[str, str]:
+    """Return the captions as the tokenizer gets them: with `weighted_captions`, without brackets and weights."""
+    texts = captions(view).texts
+    if not view.config.weighted_captions:
+        return texts
+    from lora_lab.config.emphasis import read_emphasis  # noqa: PLC0415 -- only if captions are weighted
+
+    return {name: read_emphasis(text).text for name, text in texts.items()}

@@ -33,7 +33,8 @@ def other_dialect(view: View) -> Iterator[Hit]:
     origin = view.document.origin
     if origin is None or not origin.foreign or not origin.readable:
         return
-    lost = list(dict.fromkeys(one.key for one in origin.dropped if one.asks))
+    alone = origin.partial == "dataset"  # what is lost of it where dataset_config names it, LL151 says
+    lost = [] if alone else list(dict.fromkeys(one.key for one in origin.dropped if one.asks))
     message = f"read as {origin.title}"
     for note in origin.notes:
         message += f"; {note}"
@@ -43,4 +44,5 @@ def other_dialect(view: View) -> Iterator[Hit]:
         )
         message += ", …" if len(lost) > _SHOWN else ""
     first = min((entry.key_span for entry in view.document.entries.values()), default=Span(0, 0, 1, 1))
-    yield Hit(message, (), "`lora-lab convert` writes it in lora_lab's keys and says what it leaves out", span=first)
+    remedy = "`lora-lab convert` writes it in lora_lab's keys and says what it leaves out"
+    yield Hit(message, (), "name it as dataset_config in a config to train on it" if alone else remedy, span=first)

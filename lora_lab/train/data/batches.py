@@ -31,12 +31,25 @@ if TYPE_CHECKING:
 Tokenize = Callable[[str, int], Tensor]
 """(caption, max_clip_token_length) → ids (..., chunks, 77); it goes to workers, so it must be picklable."""
 
+Weigh = Callable[[str, int], tuple[Tensor, Tensor]]
+"""The same of a caption with brackets that weight its words: ids, and a factor for each place (75 · chunks + 2,)."""
+
 _REMEMBERED_CAPTIONS = 20_000
+
+
+class PartOptions(NamedTuple):
+    """How an adapter has the pictures of one folder."""
+
+    captions: CaptionOptions
+    augment: AugmentOptions
 
 
 @dataclass(frozen=True)
 class AdapterOptions:
-    """What may differ between the adapters of a pack as far as data goes."""
+    """What may differ between the adapters of a pack as far as data goes.
+
+    `parts` are the options of each folder where a data set file gives them, by number.
+    """
 
     seed: int
     captions: CaptionOptions = field(default_factory=CaptionOptions)
@@ -44,10 +57,24 @@ class AdapterOptions:
     max_clip_token_length: int = 75
     prior_loss_weight: float = 1.0
     gradient_acc_steps: int = 1
+    parts: tuple[PartOptions, ...] = ()
+    weighted: bool = False
+
+    def of(self, picture: Picture) -> PartOptions:
+        """The options of a picture's folder."""
+        return self.parts[picture.part] if self.parts else PartOptions(self.captions, self.augment)
+
+    @property
+    def augments(self) -> tuple[AugmentOptions, ...]:
+        """The augmentation of every folder."""
+        return tuple(part.augment for part in self.parts) or (self.augment,)
 
 
-def from_config(config: "TrainConfig", total_steps: int) -> AdapterOptions:
-    """The data settings of one adapter that `config` names, for a run of that many optimizer steps."""
+def from_config(config: "TrainConfig", total_steps: int, parts: Sequence["TrainConfig"] = ()) -> AdapterOptions:
+    """The data settings of one adapter that `config` names, for a run of that many optimizer steps.
+
+    `parts` are its settings for each folder of a data set file.
+    """
     return AdapterOptions(
         seed=config.test_seed,
         captions=caption.from_config(config, total_steps),
@@ -55,6 +82,8 @@ def from_config(config: "TrainConfig", total_steps: int) -> AdapterOptions:
         max_clip_token_length=config.max_clip_token_length,
         prior_loss_weight=config.prior_loss_weight,
         gradient_acc_steps=config.gradient_acc_steps,
+        parts=tuple(PartOptions(caption.from_config(one, total_steps), augment.from_config(one)) for one in parts),
+        weighted=config.weighted_captions,
     )
 
 
@@ -65,7 +94,8 @@ class PackBatch:
     Either `latents` (K·b, c, h, w), unscaled, or `pixels` (K·b, 3, H, W) in [-1, 1]. `token_ids` has one tensor
     (b, ..., chunks, 77) per adapter. `weights` (K·b,) are the loss weights. `items` name every use, per adapter: what
     per-item draws depend on. `bucket` is (width, height); `original_sizes` (K·b, 2) are (height, width), `crops` (top,
-    left). `masks` (K·b, 1, h, w) say what each latent value's loss counts, None: all of it.
+    left). `masks` (K·b, 1, h, w) say what each latent value's loss counts, None: all of it. `token_weights` are factors
+    on the text states, (b, tokens) per adapter, None: all 1.
     """
 
     index: int
@@ -80,6 +110,7 @@ class PackBatch:
     original_sizes: Tensor
     crops: Tensor
     masks: Tensor | None = None
+    token_weights: list[Tensor] | None = None
 
     @property
     def sizes(self) -> Tensor:
@@ -112,6 +143,7 @@ class PackBatch:
             original_sizes=chosen(self.original_sizes),
             crops=chosen(self.crops),
             masks=None if self.masks is None else chosen(self.masks),
+            token_weights=self.token_weights and [self.token_weights[place] for place in places],
         )
 
 
@@ -139,14 +171,15 @@ class PackDataset(Dataset[PackBatch]):
         tokenize: Tokenize,
         latents: Mapping[LatentId, Tensor] | None = None,
         masks: Masks | None = None,
+        weigh: Weigh | None = None,
     ) -> None:
-        for options in adapters:
-            if latents is not None and (options.augment.color or options.augment.random_crop):
-                key = "color_aug" if options.augment.color else "random_crop"
+        for wanted in (one for options in adapters for one in options.augments):
+            if latents is not None and (wanted.color or wanted.random_crop):
+                key = "color_aug" if wanted.color else "random_crop"
                 raise Failure(f"{key} changes pixels, which cached latents can't follow", "set cache_latents to false")
         self._data = data
         self._adapters = tuple(adapters)
-        self._assemble = _Assembler(self._adapters, tokenize, latents, masks)
+        self._assemble = _Assembler(self._adapters, (tokenize, weigh), latents, masks)
         self._epoch = 0
         self._plans: tuple[BatchPlan, ...] = ()
         self._orders: dict[tuple[int, int], tuple[Entry, ...]] = {}
@@ -176,8 +209,9 @@ class PackDataset(Dataset[PackBatch]):
         draws = python_draws(options.seed, "caption", epoch, item)
         step = (epoch - 1) * -(-self._data.batches_per_epoch // options.gradient_acc_steps)
         step += position // options.gradient_acc_steps
-        text = caption.process(picture.caption, options.captions, draws, epoch=epoch, step=step)
-        wanted = options.augment
+        part = options.of(picture)
+        text = caption.process(picture.caption, part.captions, draws, epoch=epoch, step=step)
+        wanted = part.augment
         if wanted.random_crop:
             placement = augment.random_crop(placement, python_draws(options.seed, "crop", epoch, item))
         mirrored = wanted.flip and augment.flipped(python_draws(options.seed, "flip", epoch, item))
@@ -195,13 +229,17 @@ class ValidationDataset(Dataset[PackBatch]):
         adapters: Sequence[AdapterOptions],
         tokenize: Tokenize,
         latents: Mapping[LatentId, Tensor] | None = None,
+        weigh: Weigh | None = None,
     ) -> None:
         self._data = data
-        self._assemble = _Assembler(tuple(adapters), tokenize, latents)
-        self._captions = [options.captions for options in adapters]
-        firsts = ([entry.picture for entry in bucket.entries if entry.repeat == 0] for bucket in data.buckets)
-        size = data.batch_size
-        self._batches = [group[i : i + size] for group in firsts for i in range(0, len(group), size)]
+        self._assemble = _Assembler(tuple(adapters), (tokenize, weigh), latents)
+        self._adapters = tuple(adapters)
+        self._batches = [
+            firsts[start : start + bucket.batch_size]
+            for bucket in data.buckets
+            for firsts in [[entry.picture for entry in bucket.entries if entry.repeat == 0]]
+            for start in range(0, len(firsts), bucket.batch_size)
+        ]
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -210,8 +248,8 @@ class ValidationDataset(Dataset[PackBatch]):
         """Batch number `index`, from 0; its `epoch` is 0."""
         chosen = [(self._data.pictures[i], self._data.placements[i]) for i in self._batches[index]]
         uses = [
-            [_Use(picture, place, picture.item, caption.plain(picture.caption, options)) for picture, place in chosen]
-            for options in self._captions
+            [_Use(one, place, one.item, caption.plain(one.caption, options.of(one).captions)) for one, place in chosen]
+            for options in self._adapters
         ]
         return self._assemble(uses, index, 0)
 
@@ -240,47 +278,53 @@ class _Assembler:
     def __init__(
         self,
         adapters: Sequence[AdapterOptions],
-        tokenize: Tokenize,
+        tokenize: tuple[Tokenize, Weigh | None],
         latents: Mapping[LatentId, Tensor] | None,
         masks: Masks | None = None,
     ) -> None:
         self._masks = masks
-        self._limits = [options.max_clip_token_length for options in adapters]
-        self._tokenize = tokenize
+        self._adapters = adapters
+        self._tokenize, self._weigh = tokenize
         self._latents = latents
-        self._ids: dict[tuple[str, int], Tensor] = {}
+        self._ids: dict[tuple[str, int, bool], tuple[Tensor, Tensor]] = {}
 
     def __call__(self, uses: Sequence[Sequence[_Use]], index: int, epoch: int) -> PackBatch:
         every = [use for adapter in uses for use in adapter]
         latents, masks = self._latents, self._masks
+        texts = [
+            [self._ids_of(use.caption, options) for use in adapter]
+            for adapter, options in zip(uses, self._adapters, strict=True)
+        ]
+        weighted = any(options.weighted for options in self._adapters)
         return PackBatch(
             index=index,
             epoch=epoch,
             bucket=every[0].placement.bucket,
             latents=None if latents is None else torch.stack([_latent(use, latents) for use in every]),
             pixels=torch.stack([_pixels(use) for use in every]) if latents is None else None,
-            token_ids=[
-                torch.stack([self._ids_of(use.caption, limit) for use in adapter])
-                for adapter, limit in zip(uses, self._limits, strict=True)
-            ],
+            token_ids=[torch.stack([ids for ids, _ in adapter]) for adapter in texts],
             weights=torch.tensor([use.weight for use in every], dtype=torch.float32),
             captions=[[use.caption for use in adapter] for adapter in uses],
             items=[[use.item for use in adapter] for adapter in uses],
             original_sizes=torch.tensor([(use.picture.height, use.picture.width) for use in every]),
             crops=torch.tensor([_top_left(use) for use in every]),
             masks=torch.stack([masks.of(u.picture, u.placement, u.mirrored) for u in every]) if masks else None,
+            token_weights=[torch.stack([part for _, part in adapter]) for adapter in texts] if weighted else None,
         )
 
-    def _ids_of(self, text: str, limit: int) -> Tensor:
-        if (text, limit) not in self._ids:
+    def _ids_of(self, text: str, options: AdapterOptions) -> tuple[Tensor, Tensor]:
+        """The ids of a text, and what its places count."""
+        limit, weigh = options.max_clip_token_length, self._weigh if options.weighted else None
+        key = text, limit, options.weighted
+        if key not in self._ids:
             if len(self._ids) >= _REMEMBERED_CAPTIONS:  # shuffled captions rarely come back
                 self._ids.clear()
-            self._ids[text, limit] = self._tokenize(text, limit)
-        return self._ids[text, limit]
+            self._ids[key] = weigh(text, limit) if weigh else (self._tokenize(text, limit), torch.ones(limit + 2))
+        return self._ids[key]
 
 
 def _latent(use: _Use, latents: Mapping[LatentId, Tensor]) -> Tensor:
-    return latents[use.picture.digest, use.mirrored]
+    return latents[use.picture.digest, use.placement, use.mirrored]
 
 
 def _pixels(use: _Use) -> Tensor:

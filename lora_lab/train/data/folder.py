@@ -29,7 +29,8 @@ class Picture:
     """One picture of the data set: size in pixels as a person sees it (EXIF orientation applied), text as written.
 
     `digest` is the SHA-256 of the file's bytes; `repeats` how often an epoch uses it; `subset` its folder's name.
-    `mask` is the picture that says where the loss looks, `mask_digest` the SHA-256 of its bytes.
+    `mask` is the picture that says where the loss looks, `mask_digest` the SHA-256 of its bytes; with `alpha` it is the
+    picture's own alpha channel. `part` is the number of its folder in a data set file.
     """
 
     path: Path
@@ -42,6 +43,8 @@ class Picture:
     digest: str
     mask: Path | None = None
     mask_digest: str = ""
+    alpha: bool = False
+    part: int = 0
 
     @property
     def item(self) -> str:
@@ -108,6 +111,14 @@ def digest(pictures: Iterable[Picture]) -> str:
         [p.item, p.digest, p.caption, str(p.repeats), *([p.mask_digest] if p.mask_digest else [])] for p in pictures
     )
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def read_folder(folder: Path, read: Reading, repeats: int, class_tokens: str, is_reg: bool) -> Subset:
+    """One folder of pictures that a data set file names, whatever it is called; `scan` says what is raised."""
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise Failure(f"{folder} {what}", "name the folder that holds the pictures, relative to the data set file")
+    return _read_subset(folder, read, repeats, class_tokens, is_reg)
 
 
 def _repeats_and_tokens(name: str) -> tuple[int, str]:

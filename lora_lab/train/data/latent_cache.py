@@ -30,8 +30,8 @@ Encode = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 It is called only for what is missing, so a callable that loads the VAE at its first call may never load it.
 """
 
-LatentId = tuple[str, bool]
-"""A picture's digest, and whether it is mirrored."""
+LatentId = tuple[str, Placement, bool]
+"""A picture's digest, where it lies in its bucket, and whether it is mirrored."""
 
 _LOG_VARIANCE_LIMITS = (-30.0, 20.0)  # as diffusers' DiagonalGaussianDistribution
 
@@ -57,7 +57,7 @@ class LatentItem:
     @property
     def id(self) -> LatentId:
         """What the latent is found by in memory."""
-        return self.picture.digest, self.mirrored
+        return self.picture.digest, self.placement, self.mirrored
 
 
 @dataclass(frozen=True)

@@ -38,11 +38,12 @@ def with_masks(pictures: Sequence[Picture], folder: Path) -> tuple[Picture, ...]
 
 def _with_mask(picture: Picture, folder: Path) -> Picture:
     stem = picture.path.stem
-    places = (folder / picture.subset / stem, folder / stem)
+    subset = picture.path.parent.name
+    places = (folder / subset / stem, folder / stem)
     named = (place.with_name(place.name + ending) for place in places for ending in _ENDINGS)
     mask = next((path for path in named if path.is_file()), None)
     if mask is None:
-        remedy = f"put {picture.subset}/{stem}.png there: white is learned, black is not"
+        remedy = f"put {subset}/{stem}.png there: white is learned, black is not"
         raise Failure(f"{folder} has no mask for {picture.item}", remedy)
     size, own = pixels.load(mask).size, (picture.width, picture.height)
     if size != own:
@@ -57,10 +58,10 @@ _ENDINGS = (*EXTENSIONS, *(ending.upper() for ending in EXTENSIONS))
 class Masks:
     """The masks of a run, float32 (1, h / 8, w / 8) from 0, not looked at, to 1; all 1 where a picture has none."""
 
-    def __init__(self, alpha: bool) -> None:
-        """With `alpha` a picture without a mask of its own has that of its alpha channel."""
+    def __init__(self, alpha: bool = False) -> None:
+        """With `alpha` every picture without a mask of its own has that of its alpha channel."""
         self._alpha = alpha
-        self._known: dict[tuple[Path, Placement, bool], Tensor] = {}
+        self._known: dict[tuple[Path, int, Placement, bool], Tensor] = {}
 
     def fill(self, data: Arranged, mirrored: bool, store: Path | None) -> None:
         """Have the masks of all pictures ready, from the disk's cache where it has them."""
@@ -70,17 +71,17 @@ class Masks:
         with ThreadPoolExecutor() as pool:
             drawn = list(pool.map(lambda one: self._kept(one[0], one[1], one[2], store), wanted))
         for (picture, placement, side), mask in zip(wanted, drawn, strict=True):
-            self._known[picture.path, placement, side] = mask
+            self._known[picture.path, picture.part, placement, side] = mask
 
     def of(self, picture: Picture, placement: Placement, mirrored: bool) -> Tensor:
         """The mask of a picture as it lies in its bucket."""
-        known = self._known.get((picture.path, placement, mirrored))
+        known = self._known.get((picture.path, picture.part, placement, mirrored))
         return known if known is not None else self._draw(picture, placement, mirrored)
 
     def _kept(self, picture: Picture, placement: Placement, mirrored: bool, store: Path | None) -> Tensor:
         if store is None:
             return self._draw(picture, placement, mirrored)
-        origin = picture.mask_digest or f"alpha of {picture.digest}" if self._alpha else picture.mask_digest
+        origin = picture.mask_digest or (f"alpha of {picture.digest}" if self._is_alpha(picture) else "")
         key = hashlib.sha256(json.dumps(["mask", origin, placement, mirrored]).encode()).hexdigest()
         path = store / "masks" / key[:2] / f"{key}.safetensors"
         found = latent_cache.read(path)
@@ -102,4 +103,7 @@ class Masks:
     def _image(self, picture: Picture) -> Image.Image | None:
         if picture.mask is not None:
             return pixels.load(picture.mask).getchannel("R")
-        return pixels.load_alpha(picture.path) if self._alpha else None
+        return pixels.load_alpha(picture.path) if self._is_alpha(picture) else None
+
+    def _is_alpha(self, picture: Picture) -> bool:
+        return self._alpha or picture.alpha

@@ -10,9 +10,15 @@ from lora_lab.train.draws import seed_of
 
 
 def split_validation(
-    pictures: Sequence[Picture], split: float, seed: int, same: Mapping[str, str] | None = None
+    pictures: Sequence[Picture],
+    split: float | Sequence[float],
+    seed: int,
+    same: Mapping[str, str] | None = None,
 ) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
     """(training, validation): round(n · split) pictures of each subset, at least one in all, are held out.
+
+    `split` is one share for all, or that of each of the folders that a data set file names; whatever lies in several of
+    them is on one side in all.
 
     A picture's rank is a hash of `seed` and its *content*: renaming, moving or reordering files changes nothing, and
     identical files are always on the same side (so a count can be missed where a folder has copies). Regularisation
@@ -20,22 +26,21 @@ def split_validation(
     them (see `twins`): what is the same is on the same side too. At least one training picture stays. Raises Failure if
     `split` > 0 and there are not two different pictures.
     """
-    if split <= 0:
+    share_of = {one.part: split if isinstance(split, int | float) else split[one.part] for one in pictures}
+    if not any(share_of.values()):
         return tuple(pictures), ()
     content_of = {picture.digest: (same or {}).get(picture.digest, picture.digest) for picture in pictures}
     regularisation = {content_of[picture.digest] for picture in pictures if picture.is_reg}
     candidates = [picture for picture in pictures if content_of[picture.digest] not in regularisation]
-    ranked = sorted(
-        {content_of[picture.digest] for picture in candidates}, key=lambda content: seed_of(seed, "split", content)
-    )
+    asked = {content_of[picture.digest] for picture in candidates if share_of[picture.part]}
+    ranked = sorted(asked, key=lambda content: seed_of(seed, "split", content))
     if len(ranked) < 2:
         raise Failure(
-            f"validation_split {split:g} needs two different pictures, the data set has {len(ranked)}",
+            f"validation_split {max(share_of.values()):g} needs two different pictures, the data set has {len(ranked)}",
             "add pictures or set validation_split to 0",
         )
-    held_out = _quotas_filled([(one.subset, content_of[one.digest]) for one in candidates], split, ranked) or {
-        ranked[0]
-    }
+    found = [((one.part, one.subset), content_of[one.digest]) for one in candidates]
+    held_out = _quotas_filled(found, share_of, ranked) or {ranked[0]}
     if len(held_out) == len(ranked):
         held_out.remove(ranked[-1])
     training = tuple(picture for picture in pictures if content_of[picture.digest] not in held_out)
@@ -43,18 +48,21 @@ def split_validation(
     return training, validation
 
 
-def _quotas_filled(candidates: Sequence[tuple[str, str]], split: float, ranked: Sequence[str]) -> set[str]:
-    """Content hashes to hold out of (subset, hash), subset by subset.
+def _quotas_filled(
+    candidates: Sequence[tuple[tuple[int, str], str]], share_of: Mapping[int, float], ranked: Sequence[str]
+) -> set[str]:
+    """Content hashes to hold out of ((part, subset), hash), subset by subset.
 
     A content that would overfill its subset's quota is passed over.
     """
-    copies: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    copies: dict[tuple[int, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for subset, content in candidates:
         copies[subset][content] += 1
     held_out: set[str] = set()
     for subset in sorted(copies):
         count = copies[subset]
-        free = math.floor(sum(count.values()) * split + 0.5) - sum(count[content] for content in held_out & set(count))
+        quota = math.floor(sum(count.values()) * share_of[subset[0]] + 0.5)
+        free = quota - sum(count[content] for content in held_out & set(count))
         for content in ranked:
             if content not in held_out and 0 < count.get(content, 0) <= free:
                 held_out.add(content)

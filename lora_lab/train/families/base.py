@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_lab.train.base_files.parts import Asked
+from lora_lab.train.data.tokens import Text
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Family(Protocol):
     def convolutions(self, base: Base) -> dict[str, tuple[nn.Module, str]]:
         """The same of the layers that are adapted beside them where a LoRA has a `conv_dim`."""
 
-    def tokenize(self, base: Base, caption: str, max_clip_token_length: int) -> Tensor:
+    def tokenize(self, base: Base, caption: Text, max_clip_token_length: int) -> Tensor:
         """Token ids of a caption, int64 (chunks, 77), or (encoders, chunks, 77) with several text encoders."""
 
     def encode(self, base: Base, ids: Tensor, clip_skip: int) -> Encoded:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lora_lab.failure import Failure
 from lora_lab.train.base_files.parts import Asked, TextPart
 from lora_lab.train.convolutions import convolution_layers
-from lora_lab.train.data.tokens import chunk_ids, join_states
+from lora_lab.train.data.tokens import Text, chunk_ids, join_states
 from lora_lab.train.families.base import Base, Encoded
 from lora_lab.train.families.stability_names import stability_names
 from lora_lab.train.families.stable_diffusion import TEXT_TARGETS, StableDiffusion, targets
@@ -69,7 +69,7 @@ class SDXL(StableDiffusion):
         """Return what is adapted beside that with `conv_dim`: 66 layers."""
         return convolution_layers(base.unet, stability_names(base.unet))
 
-    def tokenize(self, base: Base, caption: str, max_clip_token_length: int) -> Tensor:
+    def tokenize(self, base: Base, caption: Text, max_clip_token_length: int) -> Tensor:
         """Token ids of a caption in chunks of 75, int64 (2, chunks, 77): one row for each text encoder."""
         return torch.stack([chunk_ids(one, caption, max_clip_token_length) for one in base.tokenizers])
 

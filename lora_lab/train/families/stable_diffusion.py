@@ -13,7 +13,7 @@ from lora_lab.train.base_files.parts import Asked, Hashes, TextPart, hashes_of
 from lora_lab.train.base_files.single_file import LAYOUTS, load_file
 from lora_lab.train.base_files.vae import vae_folder
 from lora_lab.train.convolutions import convolution_layers
-from lora_lab.train.data.tokens import chunk_ids, join_states
+from lora_lab.train.data.tokens import Text, chunk_ids, join_states
 from lora_lab.train.families.base import Base, Encoded
 from lora_lab.train.families.sniff import check_header
 
@@ -84,7 +84,7 @@ class StableDiffusion:
         """Return what sd-scripts' networks.lora adapts beside that with `conv_dim`."""
         return convolution_layers(base.unet)
 
-    def tokenize(self, base: Base, caption: str, max_clip_token_length: int) -> Tensor:
+    def tokenize(self, base: Base, caption: Text, max_clip_token_length: int) -> Tensor:
         """Token ids of a caption in chunks of 75, int64 (chunks, 77)."""
         return chunk_ids(base.tokenizers[0], caption, max_clip_token_length)
 

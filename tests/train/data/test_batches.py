@@ -119,7 +119,7 @@ def test_an_epoch_shows_each_adapter_every_picture(data: Arranged, latents: Mapp
 
 def test_latents_belong_to_their_pictures(data: Arranged, latents: Mapping[LatentId, Tensor]) -> None:
     """Each latent is that of the named picture, mirrored in about half of the flipping adapter's uses only."""
-    by_item = {picture.item: picture for picture in data.pictures}
+    by_item = {one.item: (one, place) for one, place in zip(data.pictures, data.placements, strict=True)}
     dataset = PackDataset(data, [PLAIN, OTHER], tokenize, latents)
     mirrored = [0, 0]
     uses = 0
@@ -128,8 +128,8 @@ def test_latents_belong_to_their_pictures(data: Arranged, latents: Mapping[Laten
         assert batch.latents is not None
         b = len(batch.items[0])
         for row, item in enumerate(batch.items[0] + batch.items[1]):
-            digest = by_item[re.sub(r"#\d+$", "", item)].digest
-            sides = [torch.equal(batch.latents[row], latents[digest, side]) for side in (False, True)]
+            picture, place = by_item[re.sub(r"#\d+$", "", item)]
+            sides = [torch.equal(batch.latents[row], latents[picture.digest, place, side]) for side in (False, True)]
             assert sum(sides) == 1
             mirrored[row // b] += sides[1]
         uses += b
@@ -165,7 +165,8 @@ def test_draws_differ_between_seeds_epochs_and_uses(data: Arranged, latents: Map
     """Captions and mirroring of a use are drawn anew for each seed, each epoch, each picture and each repeat."""
     changing = replace(OTHER, captions=CaptionOptions(shuffle=True, keep_tokens=2))
     dataset = PackDataset(data, [changing, replace(changing, seed=3)], tokenize, latents)
-    plain = {p.digest: latents[p.digest, False] for p in data.pictures}
+    pairs = zip(data.pictures, data.placements, strict=True)
+    plain = {one.digest: latents[one.digest, place, False] for one, place in pairs}
     digests = {p.item: p.digest for p in data.pictures}
     tails: dict[tuple[int, int, str], tuple[str, bool]] = {}
     for index in range(2 * data.batches_per_epoch):
@@ -283,7 +284,7 @@ def test_validation_shows_all_adapters_the_same(data: Arranged, latents: Mapping
         assert torch.equal(first, second)
     assert sorted(item for batch in pack for item in batch.items[0]) == sorted(p.item for p in data.pictures)
     assert {text for batch in pack for text in batch.captions[0]} == {p.caption for p in data.pictures}
-    assert max(len(batch.items[0]) for batch in pack) == data.batch_size
+    assert max(len(batch.items[0]) for batch in pack) == data.buckets[0].batch_size
 
 
 def test_warm_up_goes_by_optimizer_steps(data: Arranged) -> None:

@@ -73,9 +73,9 @@ def test_a_latent_is_one_sample_of_the_posterior(items: Sequence[LatentItem]) ->
     assert len(square) == 4
     assert all(not torch.allclose(square[i], square[j]) for i in range(4) for j in range(i))
     side = {item.id: item for item in items}
-    for (digest, mirrored), mean in means.items():
+    for (digest, place, mirrored), mean in means.items():
         if mirrored:
-            assert torch.allclose(mean.flip(-1), means[digest, False], atol=1e-6), side[digest, mirrored].picture.path
+            assert torch.allclose(mean.flip(-1), means[digest, place, False], atol=1e-6), side[digest, place, True]
 
 
 def test_disk_and_memory_agree(items: Sequence[LatentItem], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from lora_lab.config import TrainConfig
 from lora_lab.train.data.folder import pictures_of, scan
 from lora_lab.train.data.twins import twins
-from lora_lab.train.prepare import read_dataset
+from lora_lab.train.dataset import read_dataset
 
 
 def noise(seed: int) -> Image.Image:
