@@ -37,6 +37,7 @@ _SIBLINGS: Final = {
     "repeats": "it is called num_repeats here",
     "dataset_repeats": "it is called num_repeats here",
 }
+NO_PATH: Final = "image_dir is no path"
 _NOWHERE: Final = Span(0, 0, 1, 1)
 _Value = TypeVar("_Value", int, bool, str)
 
@@ -154,7 +155,7 @@ def _subset(reading: _Reading, level: _Level, items: Sequence[Item]) -> Subset |
         return None
     path = named.value
     if not isinstance(path, str) or not path.strip():
-        reading.problem("image_dir is no path", "name a folder of pictures", named.value_span)
+        reading.problem(NO_PATH, "name a folder of pictures", named.value_span)
         return None
     repeats = _typed(reading, level.others.get("num_repeats"), int, 1)
     if repeats < 1:

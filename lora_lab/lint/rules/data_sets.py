@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lora_lab.config.data_sets import OF_A_DATA_SET, OF_A_FOLDER, OF_ONE_FOLDER
 from lora_lab.document import Document
-from lora_lab.document.data_sets import DataSetFile, FileProblem, interpret
+from lora_lab.document.data_sets import NO_PATH, DataSetFile, FileProblem, interpret
 from lora_lab.document.tree import Tree
 from lora_lab.failure import Failure
 from lora_lab.lint.finding import removed
@@ -244,7 +244,8 @@ def _problems(view: View) -> tuple[FileProblem, ...]:
     found = file_of(view)
     if isinstance(found, DataSetFile):
         return found.problems
-    return _of_itself(view.document).problems if _is_alone(view) else ()
+    found_alone = _of_itself(view.document).problems if _is_alone(view) else ()
+    return tuple(one for one in found_alone if one.message != NO_PATH)  # left open until somebody fills it in
 
 
 def _is_alone(view: View) -> bool:
