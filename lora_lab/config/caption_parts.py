@@ -164,7 +164,7 @@ class CaptionParts(Topic):
     weighted_captions: Annotated[
         bool,
         About(
-            row=134,
+            row=136,
             meaning=(
                 "Read `(word)`, `(word:1.3)` and `[word]` in captions as how much words count, as user interfaces do "
                 "in prompts; brackets that are meant are written `\\(` and `\\)`."

@@ -79,7 +79,7 @@ class Files(Topic):
     dataset_config: Annotated[
         Text | None,
         About(
-            row=133,
+            row=135,
             meaning=(
                 "A file in TOML or JSON that names the folders of pictures one by one, as sd-scripts has it: several "
                 "data sets, each with its own resolution and batch size, and settings for each folder."
