@@ -47,7 +47,7 @@ def start(folder: Path) -> "subprocess.Popen[bytes]":
     """Start the sweep, or what is left of it, in the background."""
     log = (folder / "log.txt").open("ab")
     environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}
-    command = [sys.executable, "-m", "lora_lab", "sweep", "grid.yaml"]
+    command = [sys.executable, "-m", "lora_lab", "sweep", "grid.yaml", "--pack", "off"]  # packs differ by rounding
     with log:
         return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment, start_new_session=True)
 

@@ -1,7 +1,7 @@
 """A machine for tests: one that a few lines describe, so that they tell the same everywhere."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -70,3 +70,11 @@ def on_machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 def described() -> Callable[[str], Machine]:
     """Return the function that makes a machine of its description."""
     return lambda text: Machine(Described(text))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _caches_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what tests cache out of the person's own folder; processes that are started know of it too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LORA_LAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -40,7 +40,7 @@ class SweepOptions:
     dry_run: bool = False
     base: Path | None = None
     jobs: int | None = None
-    pack: int = 1
+    pack: int | None = None
     settings: tuple[str, ...] = ()
     executor: str = "local"
     address: str | None = None
@@ -50,14 +50,16 @@ class SweepOptions:
 
 
 class _PackSize(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on only
-    """How many runs train as one pack; off is 1."""
+    """How many runs train as one pack; off is 1, auto is None."""
 
     name = "size"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value == "auto":
+            return None
         size = 1 if value == "off" else value
         if not str(size).isdigit() or not 1 <= int(size) <= 1000:
-            self.fail(f"{value!r} is neither a number of runs nor off", param, ctx)
+            self.fail(f"{value!r} is neither a number of runs nor auto or off", param, ctx)
         return int(size)
 
 
@@ -69,7 +71,9 @@ class _PackSize(click.ParamType):  # type: ignore[type-arg]  # generic from clic
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and what lint says of it; train nothing.")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Train N packs at a time; without, one on each GPU.")
-@click.option("--pack", type=_PackSize(), default=1, metavar="N|off", help="Train N runs at a time on one base model.")
+@click.option(
+    "--pack", type=_PackSize(), default="auto", metavar="auto|N|off", help="Train N runs at a time on one base model."
+)
 @click.option("--executor", type=click.Choice(EXECUTORS), default="local", help="Where the runs are trained.")
 @click.option("--address", metavar="HOST:PORT", help="The Ray cluster; RAY_ADDRESS or one of this machine without.")
 @click.option("--slurm", multiple=True, metavar="KEY=VALUE", help="An option of sbatch, as partition=gpu; repeatable.")
@@ -92,7 +96,8 @@ def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
     """Plan, lint, train and compare the runs of a grid file; return the exit code. Raises `Failure`."""
     from lora_lab.cli.places import check_places
     from lora_lab.cli.search import run_search
-    from lora_lab.cli.sweep_run import jobs_of, show_outlook, sweep_folder, train_all
+    from lora_lab.cli.sweep_outlook import show_outlook
+    from lora_lab.cli.sweep_run import jobs_of, sweep_folder, train_all
     from lora_lab.lint import Disk
     from lora_lab.lint.machine import Machine
     from lora_lab.sweep.grid import can_name_a_folder

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     MakeExecutor = Callable[[Callable[[Path], Recording], Watch], Executor]
 
 BEST = "best.json"
-GIB = 1 << 30
+
+SEARCH_PARTS = 10
+"""A search is told of what it has proposed at least so many times."""
 
 COMPLETE = ("FINISHED", "PRUNED")
 """Ends of runs that nobody trains again."""
@@ -94,37 +96,17 @@ def _executor(name: str, folder: Path, options: "SweepOptions") -> "MakeExecutor
     return lambda record, watch: Processes(command, folder, slots)
 
 
-def show_outlook(jobs: "Sequence[Job]", folder: Path, options: "SweepOptions") -> None:
-    """Print what the runs are going to take, as far as it is known."""
-    from lora_lab.cli.places import gpu_slots
-    from lora_lab.cli.table import duration
-    from lora_lab.lint import Disk
-    from lora_lab.sweep.outlook import outlook
+def most_together(jobs: "Sequence[Job] | Search") -> int:
+    """Return how many runs may share a pack: a search must see how some of its runs end to choose others."""
+    from lora_lab.sweep.packing import MOST
 
-    rule = jobs[0].rule.text if jobs and jobs[0].rule is not None else ""
-    known = outlook([job.config for job in jobs], [job.identity for job in jobs], folder, Disk(Path()), rule)
-    left = known.runs - known.done
-    if not left:
-        say(f"  all {known.runs} runs are done before")
-        return
-    slots = len(gpu_slots(options.jobs)) if options.executor == "local" else options.jobs or 1
-    seconds = known.seconds(slots)
-    time = "unknown, no run like these was trained here yet"
-    if seconds is not None:
-        speed = f"{known.seconds_per_step:.3g} s a step in {known.earlier} earlier run{'s' * (known.earlier > 1)} here"
-        time = f"about {duration(seconds)}: {speed}" + (f", {slots} at a time" if slots > 1 else "")
-    lines = {
-        "to train": f"{left:,} run{'s' * (left > 1)}"
-        + (f" ({known.done:,} done before)" if known.done else "")
-        + (f", {known.steps:,} steps" if known.steps else ""),
-        "time": time,
-        "disk": f"{known.disk / GIB:.2g} GiB" if known.disk else "",
-        "memory": f"{known.memory / GIB:.1f} GiB on the card for one run (an estimate)" if known.memory else "",
-        "packs": f"{options.pack} runs at a time on one base" if options.pack > 1 else "",
-    }
-    for name, text in lines.items():
-        if text:
-            say(f"  {name:<9} {text}")
+    return MOST if isinstance(jobs, Sequence) else max(min(jobs.runs // SEARCH_PARTS, MOST), 1)
+
+
+def _pack_size(options: "SweepOptions") -> int | None:
+    """Return how many runs make a pack; None where a probe decides, which a job of a cluster has no time for."""
+    unmeasured = options.executor == "slurm" or options.train is not None
+    return 1 if options.pack is None and unmeasured else options.pack
 
 
 @dataclass(frozen=True)
@@ -160,7 +142,7 @@ def _recorded(jobs: "Sequence[Job] | Search", sweep: _Sweep, tracker: "Tracker",
         if sweep.grid_path.is_file():
             parent(Artifact(path=sweep.grid_path.absolute()))
         hours = sweep.grid.max_hours
-        limits = Limits(sweep.options.pack, hours * 3600 if hours else None)
+        limits = Limits(_pack_size(sweep.options), hours * 3600 if hours else None, most_together(jobs))
         seen = _CatchingUp(watch, tracker, summary)
         with _terminated_is_interrupted():
             executor = sweep.executor(lambda folder: tracker.recorder(folder, sweep.folder), seen)
@@ -218,6 +200,7 @@ class _CatchingUp:
 
     def __init__(self, watch: "Lines", tracker: "Tracker", summary: "SweepSummary") -> None:
         self.progressed = watch.progressed
+        self.say = watch.say
         self.warn = watch.warn
         self._watch = watch
         self._tracker = tracker

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lora_lab.cli.live import Lines
     from lora_lab.config import TrainConfig
     from lora_lab.lint import LintResult
+    from lora_lab.sweep.footprint import Probe
     from lora_lab.sweep.roles import Job, Progress, RunToTrain, Train, TrainResult
     from lora_lab.tracking.events import Event
     from lora_lab.tracking.recorder import Recorder, Tracker
@@ -287,6 +288,13 @@ def built_in_trainer() -> "Train":
         return train_runs([Run(**vars(run)) for run in runs], progress)
 
     return train
+
+
+def built_in_probe() -> "Probe":
+    """Return what measures a run's memory and pace; to be called after `built_in_trainer`."""
+    from lora_lab.train.probe import Probe
+
+    return Probe()
 
 
 def demand_trainer() -> None:

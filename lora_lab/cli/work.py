@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from lora_lab.cli.train import built_in_trainer
+from lora_lab.cli.train import built_in_probe, built_in_trainer
 from lora_lab.failure import Failure
 from lora_lab.printable import printable
 from lora_lab.sweep.roles import Message, Warned
@@ -46,7 +46,12 @@ def main() -> int:
         worker = None
         for line in tasks:
             worker = worker or Worker(
-                given["name"], folder, built_in_trainer(), lambda run: tracker.recorder(run, folder), tell
+                given["name"],
+                folder,
+                built_in_trainer(),
+                lambda run: tracker.recorder(run, folder),
+                tell,
+                built_in_probe(),
             )
             worker.work(read_task(line))
     except Failure as failure:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from lora_lab.sweep.adopt import adopt, finished_elsewhere
 from lora_lab.sweep.attempt import ended_note
-from lora_lab.sweep.groups import groups
+from lora_lab.sweep.dealing import Dealer, cut
 from lora_lab.sweep.in_process import InProcess
+from lora_lab.sweep.packing import MOST, Workers
 from lora_lab.sweep.roles import (
     Ended,
     Executor,
     Job,
+    Measured,
     Outcome,
     Over,
     Progress,
@@ -61,10 +63,14 @@ class Executed:
 
 @dataclass(frozen=True)
 class Limits:
-    """How runs are dealt out: `pack` runs at a time in one process; nothing new after `seconds`."""
+    """How runs are dealt out: `pack` runs at a time in one process; nothing new after `seconds`.
 
-    pack: int = 1
+    Without `pack` as many as a probe finds to fit and to pay, at most `most`.
+    """
+
+    pack: int | None = 1
     seconds: float | None = None
+    most: int = MOST
 
 
 def execute_here(jobs: Sequence[Job], sweep_name: str, sweep_folder: Path, around: Surroundings) -> Executed:
@@ -121,6 +127,10 @@ class _Scheduler:
 
     def __post_init__(self) -> None:
         self._told = self.source.told if self.source is not None else None
+        self._dealer = Dealer(self.limits.pack, self._workers, self.watch.say, self.limits.most)
+
+    def _workers(self) -> Workers:
+        return Workers(self.executor.slots, self.executor.on_device)
 
     def run(self) -> bool:
         """Train until everything is over, or an end was asked for and the runs have kept their states.
@@ -164,8 +174,11 @@ class _Scheduler:
             else:
                 self._twins[job.identity] = []
                 fresh.append(job)
-        for pack in groups(fresh, self.limits.pack):
+        dealt = self._dealer.take(fresh, more=self.source is not None)
+        for pack in dealt.packs:
             self._wait(pack)
+        if dealt.to_measure:
+            self._wait(dealt.to_measure, measure=True)
 
     def _round(self, began: float) -> None:
         if self.limits.seconds is not None and time.monotonic() - began > self.limits.seconds and not self._stopping:
@@ -188,7 +201,7 @@ class _Scheduler:
             free = self.executor.slots - len(self._running) - len(self._waiting)
             if free <= 0:
                 return
-            jobs = self.source.take(free * self.limits.pack)
+            jobs = self.source.take(free * self._dealer.appetite)
             if not jobs:
                 self.source = None
                 return
@@ -206,6 +219,9 @@ class _Scheduler:
                 self._end(outcome)
             case Warned(line):
                 self.watch.warn(line)
+            case Measured():
+                for pack in self._dealer.measured(message):
+                    self._wait(pack)
             case Over():
                 self._over(message)
 
@@ -227,6 +243,10 @@ class _Scheduler:
     def _over(self, over: Over) -> None:
         """Take a task off the list; what it did not bring to an end is tried again, or has failed."""
         task = self._running.pop(over.task.number, over.task)
+        if task.measure:
+            for pack in () if self._stopping else self._dealer.gave_up(task.jobs, over.lost):
+                self._wait(pack)
+            return
         self._elsewhere += [job for job in task.jobs if job.run.index in over.elsewhere]
         left = tuple(
             job for job in task.jobs if job.run.index not in self._outcomes and job.run.index not in over.elsewhere
@@ -237,6 +257,8 @@ class _Scheduler:
             self.watch.warn(f"{over.lost}; {len(left)} run{'s' if len(left) > 1 else ''} to be gone on with elsewhere")
             self._wait(left, attempt=task.attempt + 1, first=True)
         elif len(left) > 1:
+            if over.memory:
+                self._learn(task.jobs)
             half = (len(left) + 1) // 2
             self.watch.warn(f"{over.lost}; trying {half} at a time")
             for part in (left[half:], left[:half]):
@@ -246,6 +268,18 @@ class _Scheduler:
             self._wait(left, attempt=task.attempt + 1, first=True)
         else:
             self._end(self._buried(left[0], over.lost))
+
+    def _learn(self, jobs: tuple[Job, ...]) -> None:
+        """Note that memory ran out with so many runs, so that those which wait are not tried in vain."""
+        self._dealer.ran_out(jobs)
+        waiting, self._waiting = self._waiting, deque()
+        for task in waiting:
+            parts = [task.jobs] if task.measure else cut(task.jobs, jobs)
+            if len(parts) == 1:
+                self._waiting.append(task)
+            else:
+                for part in parts:
+                    self._wait(part, attempt=task.attempt)
 
     def _buried(self, job: Job, reason: str) -> Outcome:
         """Write the end of a run whose process could not."""
@@ -269,10 +303,10 @@ class _Scheduler:
             else:
                 self._wait((job,))
 
-    def _wait(self, jobs: tuple[Job, ...], *, attempt: int = 0, first: bool = False) -> None:
+    def _wait(self, jobs: tuple[Job, ...], *, attempt: int = 0, first: bool = False, measure: bool = False) -> None:
         self._numbers += 1
-        task = Task(self._numbers, jobs, attempt)
-        if first:
+        task = Task(self._numbers, jobs, attempt, measure)
+        if first or measure:
             self._waiting.appendleft(task)
         else:
             self._waiting.append(task)

@@ -12,6 +12,7 @@ class InProcess:
     """Trains a task when it is started; what happened is told afterwards."""
 
     slots = 1
+    on_device = 1
 
     def __init__(self, sweep_name: str, sweep_folder: Path, around: Surroundings) -> None:
         """`around` trains and records; its watch is not asked."""

@@ -167,6 +167,13 @@ class OnRay:
         return min(room, self._jobs or (room if self._need.gpus else self.machines))
 
     @property
+    def on_device(self) -> int:
+        """Return how many of them share a GPU, or a machine without."""
+        if self._need.gpus:
+            return round(1 / self._need.gpus)
+        return max((self._need.fits(resources) for resources in self._alive().values()), default=1) or 1
+
+    @property
     def machines(self) -> int:
         """Return how many machines can train something."""
         return sum(self._need.fits(resources) > 0 for resources in self._alive().values())

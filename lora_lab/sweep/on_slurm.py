@@ -114,6 +114,8 @@ class _Handed:
 class OnSlurm:
     """A job for each task."""
 
+    on_device = 1
+
     def __init__(self, command: Sequence[str], sweep_folder: Path, submit: Any, slots: int = SLOTS) -> None:
         """`command` starts a worker, `submit` is an executor of submitit."""
         self.slots = slots

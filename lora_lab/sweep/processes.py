@@ -12,6 +12,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,11 @@ class Processes:
     def slots(self) -> int:
         """Return how many tasks are trained at a time."""
         return len(self._environments)
+
+    @property
+    def on_device(self) -> int:
+        """Return how many of them share a GPU, or the main memory."""
+        return most_on_one(self._environments)
 
     def start(self, task: Task) -> None:
         """Give the task to a free worker, a new one where there is none. Raises `Failure` where none can be started."""
@@ -169,6 +175,11 @@ class Processes:
             if said:
                 return f"its process ended with code {code}: {said[-1][-LINES_SHOWN:]}"
         return f"its process ended with code {code}"
+
+
+def most_on_one(slots: Sequence[Mapping[str, str]]) -> int:
+    """Return how many slots share one GPU, or without any the main memory."""
+    return max(Counter(slot.get("CUDA_VISIBLE_DEVICES") for slot in slots).values(), default=1)
 
 
 def _was_for_memory(worker: _Process) -> bool:

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from lora_lab.config import TrainConfig
 from lora_lab.failure import Failure
 from lora_lab.lint import Finding
+from lora_lab.sweep.footprint import Footprint
 from lora_lab.sweep.grid import EarlyTerminate, Metric
 from lora_lab.sweep.plan import PlannedRun
 from lora_lab.tracking.events import Event, Record, Status
@@ -150,6 +151,7 @@ class Watch(Protocol):
     def started(self, job: Job, folder: Path) -> None: ...  # noqa: D102
     def progressed(self, job: Job, progress: RunProgress) -> None: ...  # noqa: D102
     def ended(self, outcome: Outcome) -> None: ...  # noqa: D102
+    def say(self, line: str) -> None: ...  # noqa: D102
     def warn(self, line: str) -> None: ...  # noqa: D102
 
 
@@ -164,11 +166,15 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Task:
-    """Runs that are trained as one pack, by one worker. `attempt` counts from 0: a lost task is tried again."""
+    """Runs that are trained as one pack, by one worker. `attempt` counts from 0: a lost task is tried again.
+
+    With `measure` nothing is trained: what each of the jobs takes of the machine is told.
+    """
 
     number: int
     jobs: tuple[Job, ...]
     attempt: int = 0
+    measure: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,6 +208,16 @@ class Warned:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What runs like a job take of the worker's machine, which could give `room` bytes; kept there under `key`."""
+
+    job: Job
+    footprint: Footprint
+    room: int
+    key: str
+
+
+@dataclass(frozen=True)
 class Over:
     """A task is over. `lost` says why it was, where its runs have not all ended: the process died, memory ran out.
 
@@ -216,7 +232,7 @@ class Over:
     gone: bool = False
 
 
-Message = Started | Stepped | Ended | Warned | Over
+Message = Started | Stepped | Ended | Warned | Measured | Over
 """What an executor tells."""
 
 
@@ -226,6 +242,10 @@ class Executor(Protocol):
     @property
     def slots(self) -> int:
         """Return how many tasks it trains at a time."""
+
+    @property
+    def on_device(self) -> int:
+        """Return how many of them, at most, share a card, or the main memory of a machine without."""
 
     def start(self, task: Task) -> None:
         """Begin a task; there is a slot for it."""

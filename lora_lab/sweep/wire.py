@@ -8,9 +8,23 @@ from typing import Any
 
 from lora_lab.config import check
 from lora_lab.lint import Finding
+from lora_lab.sweep.footprint import as_data, footprint_from
 from lora_lab.sweep.grid import EarlyTerminate, Metric
 from lora_lab.sweep.plan import PlannedRun
-from lora_lab.sweep.roles import Ended, Job, Message, Outcome, Over, Rule, RunProgress, Started, Stepped, Task, Warned
+from lora_lab.sweep.roles import (
+    Ended,
+    Job,
+    Measured,
+    Message,
+    Outcome,
+    Over,
+    Rule,
+    RunProgress,
+    Started,
+    Stepped,
+    Task,
+    Warned,
+)
 
 
 def task_line(task: Task) -> str:
@@ -27,7 +41,8 @@ def task_line(task: Task) -> str:
         }
         for job in task.jobs
     ]
-    return json.dumps({"number": task.number, "attempt": task.attempt, "jobs": jobs}, ensure_ascii=False) + "\n"
+    body = {"number": task.number, "attempt": task.attempt, "measure": task.measure, "jobs": jobs}
+    return json.dumps(body, ensure_ascii=False) + "\n"
 
 
 def read_task(line: str) -> Task:
@@ -38,7 +53,7 @@ def read_task(line: str) -> Task:
         run = PlannedRun(job["index"], job["name"], job["axes"], {})
         findings = tuple(Finding(**{**finding, "keys": tuple(finding["keys"])}) for finding in job["findings"])
         jobs.append(Job(run, check(job["config"]).config, job["identity"], findings, _rule(job["rule"])))
-    return Task(body["number"], tuple(jobs), body["attempt"])
+    return Task(body["number"], tuple(jobs), body["attempt"], body["measure"])
 
 
 def _rule(body: Mapping[str, Any] | None) -> Rule | None:
@@ -58,6 +73,8 @@ def message_line(message: Message) -> str:
             body = {"job": outcome.run.index, "outcome": {**fields, "metrics": dict(outcome.metrics)}}
         case Warned(line):
             body = {"line": line}
+        case Measured(job, footprint, room, key):
+            body = {"job": job.run.index, "footprint": as_data(footprint), "room": room, "key": key}
         case Over():
             body = {"lost": message.lost, "memory": message.memory, "elsewhere": list(message.elsewhere)}
             body["gone"] = message.gone
@@ -78,6 +95,8 @@ def read_message(line: str, task: Task) -> Message | None:
     job = next(job for job in task.jobs if job.run.index == body["job"])
     if kind == "Started":
         return Started(job, Path(body["folder"]))
+    if kind == "Measured":
+        return Measured(job, footprint_from(body["footprint"]), body["room"], body["key"])
     if kind == "Stepped":
         return Stepped(job, RunProgress(**body["progress"]))
     return Ended(_outcome(job, body["outcome"]))

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lora_lab.failure import Failure
+from lora_lab.lint import Disk
 from lora_lab.locks import held_if_free
 from lora_lab.sweep.attempt import OutOfMemory, train_together
+from lora_lab.sweep.footprint import Probe, footprint_of, key_of, read_footprint, write_footprint
 from lora_lab.sweep.roles import (
     Ended,
     Job,
+    Measured,
     Message,
     Outcome,
     Over,
@@ -42,12 +45,16 @@ class Worker:
     train: Train
     open_recorder: Callable[[Path], Recording]
     tell: Callable[[Message], None]
+    probe: Probe | None = None
 
     def work(self, task: Task) -> None:
         """Train a task's runs; those that another process has are left to it. The last thing told is `Over`.
 
         Raises `Failure` where the sweep's folder cannot be written.
         """
+        if task.measure:
+            self.tell(Over(task, self._measure(task)))
+            return
         lost, memory = "", False
         elsewhere: list[int] = []
         with ExitStack() as claims:
@@ -70,6 +77,25 @@ class Worker:
             except OutOfMemory as error:
                 lost, memory = str(error), True
         self.tell(Over(task, lost, memory, tuple(elsewhere)))
+
+    def _measure(self, task: Task) -> str:
+        """Tell what each of the jobs takes, as it was measured before or is now; return what prevented that, or ""."""
+        if self.probe is None:
+            return "nothing can be measured here"
+        disk = Disk(self.sweep_folder)
+        try:
+            for job in task.jobs:
+                key = key_of(job.config, disk)
+                found = read_footprint(key)
+                if found is None:
+                    found = footprint_of(job.config, self.probe(job.config), self.probe.room())
+                    write_footprint(key, found)
+                self.tell(Measured(job, found, self.probe.room(), key))
+        except KeyboardInterrupt:
+            return "interrupted"
+        except Exception as error:  # whatever breaks here is said again, and better, by the run itself
+            return f"{type(error).__name__}: {error}".partition("\n")[0]
+        return ""
 
     def _claim(self, job: Job, claims: ExitStack) -> bool:
         """Take the lock of a run for as long as `claims` are held; return whether it was free."""
@@ -100,6 +126,9 @@ class _Telling:
 
     def ended(self, outcome: Outcome) -> None:
         self.tell(Ended(outcome))
+
+    def say(self, line: str) -> None:
+        """Nobody here has anything to say."""
 
     def warn(self, line: str) -> None:
         self.tell(Warned(line))

@@ -65,6 +65,10 @@ class Scene:
         """Note a step."""
         self.seen.append(f"step {progress.step}")
 
+    def say(self, line: str) -> None:
+        """Note a line."""
+        self.seen.append(f"says {line}")
+
     def warn(self, line: str) -> None:
         """Note a warning."""
         self.seen.append(f"warning {line}")

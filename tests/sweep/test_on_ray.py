@@ -49,6 +49,10 @@ class Watch:
     def ended(self, outcome: Outcome) -> None:
         """Outcomes are returned."""
 
+    def say(self, line: str) -> None:
+        """Note a line."""
+        self.warnings.append(line)
+
     def warn(self, line: str) -> None:
         """Note a warning."""
         self.warnings.append(line)

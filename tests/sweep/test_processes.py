@@ -35,6 +35,7 @@ class Watch:
     progress: list[RunProgress] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
     interrupt_at: str = ""
 
     def started(self, job: Job, folder: Path) -> None:
@@ -50,6 +51,10 @@ class Watch:
     def ended(self, outcome: Outcome) -> None:
         """Note an end."""
         self.outcomes.append(outcome)
+
+    def say(self, line: str) -> None:
+        """Note a line."""
+        self.said.append(line)
 
     def warn(self, line: str) -> None:
         """Note a warning."""
@@ -77,8 +82,9 @@ def words_of(outcome: Outcome) -> list[str]:
 
 
 @pytest.fixture
-def tmp_path(tmp_path: Path) -> Path:
+def tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder without neighbours: finished runs of those would be taken over."""
+    monkeypatch.setenv("LORA_LAB_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "sweeps" / "one"
     folder.mkdir(parents=True)
     return folder
@@ -138,6 +144,39 @@ def test_a_pack_that_is_too_big_for_the_memory_is_halved(tmp_path: Path) -> None
     done = run(tmp_path, [62, 4], watch, limits=Limits(pack=2))
     assert [words_of(outcome)[2] for outcome in done.outcomes] == ["1", "1"]
     assert "not enough memory for 2 runs at a time; trying 1 at a time" in watch.warnings
+
+
+def test_packs_of_their_own_size(tmp_path: Path) -> None:
+    """With auto one probe in a worker comes first, which is kept for the next time; then packs as large as fit."""
+    watch = Watch()
+    done = run(tmp_path / "a", [4, 8, 16, 32, 5], watch, limits=Limits(pack=None))
+    assert [words_of(outcome)[2] for outcome in done.outcomes] == ["3", "3", "3", "2", "2"]
+    assert (tmp_path / "a" / "probed").read_text() == "32", "of each kind one, the largest"
+    (line,) = watch.said
+    assert line.startswith("packs of 3 and 2: memory for 3")
+    again = Watch()
+    done = run(tmp_path / "b", [2, 3, 6], again, limits=Limits(pack=None))
+    assert [words_of(outcome)[2] for outcome in done.outcomes] == ["3", "3", "3"]
+    assert not (tmp_path / "b" / "probed").exists()
+
+
+def test_what_cannot_be_measured_is_trained_one_by_one(tmp_path: Path) -> None:
+    """A probe that fails, or whose process dies, costs nothing but the packs."""
+    watch = Watch()
+    done = run(tmp_path, [66, 4], watch, limits=Limits(pack=None))
+    assert [words_of(outcome)[2] for outcome in done.outcomes] == ["1", "1"]
+    assert watch.said == ["one run at a time: what a run takes could not be measured (ValueError: cannot be measured)"]
+
+
+def test_the_measure_learns_from_a_lack_of_memory(tmp_path: Path) -> None:
+    """Memory runs out with three: halves go on, packs that wait are cut, and the next sweep begins with less."""
+    watch = Watch()
+    done = run(tmp_path / "a", [62, 4, 8, 16, 32, 5], watch, limits=Limits(pack=None))
+    assert [words_of(outcome)[2] for outcome in done.outcomes] == ["1"] * 6
+    assert "not enough memory for 3 runs at a time; trying 2 at a time" in watch.warnings
+    again = Watch()
+    run(tmp_path / "b", [2, 3, 6], again, limits=Limits(pack=None))
+    assert again.said == ["one run at a time: memory ran out with 2"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to hear on Windows")

@@ -76,6 +76,10 @@ class Scene:
         """Note an end."""
         self.lines.append(f"{outcome.run.name} {outcome.status}{' reused' if outcome.reused else ''}")
 
+    def say(self, line: str) -> None:
+        """Note a line."""
+        self.lines.append(line)
+
     def warn(self, line: str) -> None:
         """Note a warning."""
         self.lines.append(line)

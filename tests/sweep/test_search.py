@@ -132,6 +132,10 @@ class Scene:
     def ended(self, outcome: Outcome) -> None:
         """Nobody asks."""
 
+    def say(self, line: str) -> None:
+        """Note a line."""
+        self.lines.append(line)
+
     def warn(self, line: str) -> None:
         """Note a warning."""
         self.lines.append(line)
