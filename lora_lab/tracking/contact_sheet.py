@@ -83,7 +83,8 @@ def spread(values: Sequence[int], most: int) -> list[int]:
 
 def _thumbnail(image: Any, path: Path) -> "Image | None":
     """Return the picture, small enough for a cell; None where it can't be read."""
-    with contextlib.suppress(OSError, ValueError, image.DecompressionBombError), image.open(path) as opened:
+    broken = (OSError, ValueError, SyntaxError, image.DecompressionBombError)
+    with contextlib.suppress(*broken), image.open(path, formats=("PNG",)) as opened:
         picture: Image = opened.convert("RGB")
         picture.thumbnail((CELL, CELL))
         return picture

@@ -74,7 +74,7 @@ def decode(line: str, folder: Path, end: int) -> SpooledEvent | None:
         if "path" in body:
             body["path"] = folder / body["path"]
         return SpooledEvent(cast(Event, cast(Any, kind)(**body)), time_ms, end)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 

@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from lora_lab.config.buckets import balanced_repeats
 from lora_lab.failure import Failure
 from lora_lab.plain_files import read_file
+from lora_lab.train.data.pixels import BROKEN, FORMATS
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
@@ -21,7 +22,6 @@ _FOLDER_NAME = re.compile(r"(?P<repeats>[0-9]+)(?:_(?P<tokens>.*))?")
 _ORIENTATION_TAG = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _PNG_ORIENTATION_CHUNKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
-_BROKEN = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -165,10 +165,10 @@ def _header(path: Path) -> tuple[int, int, str]:
     """(width, height, SHA-256) of a picture file; the pixels are not decoded."""
     try:
         content = read_file(path)
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             width, height = image.size
             sideways = _orientation(image, content) in _SIDEWAYS
-    except _BROKEN as error:
+    except BROKEN as error:
         raise Failure(
             f"{path} is not a picture that can be read ({_reason(error)})", "remove it or convert it"
         ) from None

@@ -17,7 +17,12 @@ from lora_lab.config.buckets import Placement, Size
 from lora_lab.failure import Failure
 from lora_lab.plain_files import open_file, read_file
 
-_BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_KNOWN = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000", "PSD", "DDS", "QOI", "ICO", "PPM")
+Image.init()
+FORMATS = tuple(name for name in _KNOWN if name in Image.OPEN)  # not every Pillow is built with AVIF
+"""What is decoded, whatever a file is called. Pillow knows some thirty more; for one of them (EPS) it runs programs."""
+
+BROKEN = (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError)
 
 
 def load(path: Path) -> Image.Image:
@@ -60,7 +65,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 @contextmanager
 def _decoded(path: Path, file: BinaryIO) -> Iterator[Image.Image]:
-    with _reading(path), Image.open(file) as image:
+    with _reading(path), Image.open(file, formats=FORMATS) as image:
         yield ImageOps.exif_transpose(image)
 
 
@@ -70,7 +75,7 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise Failure(f"{path} has vanished", "put the picture back or start the run again without it") from None
-    except _BROKEN as error:
+    except BROKEN as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise Failure(f"{path} cannot be decoded ({reason})", "remove it or convert it") from None
 
