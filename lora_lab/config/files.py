@@ -7,7 +7,8 @@ from pydantic import Field
 from lora_lab.config.about import About, Pitfall, Topic, same
 
 Text = Annotated[str, Field(min_length=1)]
-FileName = Annotated[str, Field(pattern=r"^[^/\\]*[^/\\.][^/\\]*$")]
+FileName = Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f\x7f]*[^/\\.\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*$")]
+"""No folders, no control characters, and not dots alone."""
 
 
 class Files(Topic):

@@ -135,6 +135,16 @@ def label(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+LONGEST_NAME: Final = 200
+"""Bytes of a sweep's name; file systems take 255."""
+
+_RESERVED: Final = frozenset(
+    ["CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))]
+)
+"""What Windows takes for a device, whatever ending follows."""
+
+
 def can_name_a_folder(name: str) -> bool:
     """Return whether a sweep can be called so: its runs go to a folder of that name, on any system."""
-    return bool(name.strip(" .")) and name.isprintable() and not set(name) & set('/\\:*?"<>|')
+    plain = bool(name.strip(" .")) and name.isprintable() and not set(name) & set('/\\:*?"<>|')
+    return plain and len(name.encode()) <= LONGEST_NAME and name.partition(".")[0].strip().upper() not in _RESERVED

@@ -1,7 +1,8 @@
 """A grid and a base config become a plan: every run with its name and values, in order, as plain values."""
 
+import contextlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from lora_lab.config import resolve_path, with_paths
 from lora_lab.document.trainable import read_trainable, reading, trainable_values
 from lora_lab.failure import Failure
 from lora_lab.sweep.grid import SEED, Axis, Grid, Metric
-from lora_lab.sweep.points import Point, points
+from lora_lab.sweep.points import Point, TooMany, points
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class PlannedRun:
 class Plan:
     """Everything that a sweep is going to train. `axes` names the varied parameters, the fastest last.
 
-    `left_out` counts the points that `max_runs` cuts off.
+    `left_out` counts the points that `max_runs` cuts off, as far as anybody counts them.
     """
 
     name: str
@@ -83,7 +84,16 @@ def make_plan(grid: Grid, base: Mapping[str, object]) -> Plan:
     )
     if not runs:
         raise Failure("the grid excludes every one of its points", "take something out of exclude")
-    return Plan(grid.name, grid.metric, space.names, runs, sum(1 for _ in found))
+    return Plan(grid.name, grid.metric, space.names, runs, _left(found))
+
+
+def _left(found: Iterator[Point]) -> int:
+    """Return how many points there are still; of too many to count, those that were counted."""
+    count = 0
+    with contextlib.suppress(TooMany):
+        for _ in found:
+            count += 1
+    return count
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,23 @@ import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from lora_lab.config import PARAMETERS
 from lora_lab.failure import Failure
 from lora_lab.sweep.expression import ExpressionError, same
 from lora_lab.sweep.grid import SEED, Axis, Choice, Derived, Grid, Pattern, choice
+
+MOST_POINTS: Final = 300_000
+"""Points of a grid that are listed, the excluded ones too; nobody trains so many runs."""
+
+
+class TooMany(Failure):
+    """A grid stands for more points than anybody lists."""
+
+    def __init__(self) -> None:
+        remedy = "leave values out, or draw some of them: method: random and max_runs"
+        super().__init__(f"the grid stands for more than {MOST_POINTS:,} points", remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +36,17 @@ def points(grid: Grid, varied: Sequence[Axis], fixed: Mapping[str, object]) -> I
     """Yield every point of `varied`, once, in the order of nested loops (or as drawn); the last turns fastest.
 
     `fixed` are the values of all runs: expressions may speak of them. The grid's `seeds` repeat each point. Raises
-    `Failure` where an expression has no value for a point.
+    `Failure` where an expression has no value for a point, and `TooMany` after `MOST_POINTS`.
     """
     seen: set[str] = set()
+    looked_at = 0
     seeds = [Choice(f"{SEED}={seed}", {SEED: seed}) for seed in grid.seeds] if len(grid.seeds) > 1 else [None]
     included = ((choice(values),) for values in grid.include)
     for choices in itertools.chain(_chosen(grid, varied, fixed), included):
         for seed in seeds:
+            looked_at += 1
+            if looked_at > MOST_POINTS:
+                raise TooMany
             point = point_of(grid, fixed, choices if seed is None else (*choices, seed))
             key = repr(sorted(point.axes.items()))
             if key not in seen and not excluded(grid, fixed, point):

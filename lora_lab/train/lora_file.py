@@ -18,6 +18,7 @@ from torch import Tensor
 from lora_lab.failure import Failure
 from lora_lab.train.adapters import KINDS, AdapterWeights, LayerSize, kind_of_file
 from lora_lab.train.adapters.base import DORA_SCALE
+from lora_lab.train.base_files.archives import refuse_bomb
 from lora_lab.whole_files import write_whole
 
 ALPHA_ROUNDING = 2**-8  # what a file in bf16 keeps of alpha
@@ -85,6 +86,7 @@ def read_lora(path: Path, key: str = "lora_model_for_resume") -> dict[str, Tenso
     """
     if not path.is_file():
         raise Failure(f"{key} {path} does not exist", "correct the path, or set it to null")
+    refuse_bomb(path)
     try:
         state: object
         if path.suffix == ".safetensors":

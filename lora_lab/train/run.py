@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -34,6 +35,9 @@ from lora_lab.train.step import Member, Session
 from lora_lab.train.text_cache import TextCache
 from lora_lab.train.together import Together
 from lora_lab.train.validation_set import short_name, validation_set
+
+LONGEST_NAME = 200
+"""Bytes of `change_output_name`: file systems take 255, and `-step00000100-unfinished-state` is put behind it."""
 
 MOST_TAGS = 100
 """Tags of the data set that a run tells, the commonest ones."""
@@ -158,6 +162,11 @@ def _shared(runs: Sequence[Run], processes: Together) -> list[Run]:
             raise Failure("several processes train one run, not a pack", "start it without accelerate launch")
         runs = [replace(runs[0], folder=Path(processes.of_the_first(str(runs[0].folder))))]
     for run in runs if processes.first else ():
+        if len(os.fsencode(output_name(run.config))) > LONGEST_NAME:
+            remedy = "choose a shorter one: letters outside English take up to four bytes"
+            raise Failure(
+                f"change_output_name has more than the {LONGEST_NAME} bytes that a file's name may have", remedy
+            )
         run.folder.mkdir(parents=True, exist_ok=True)
     return list(runs)
 

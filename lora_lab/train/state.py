@@ -13,6 +13,7 @@ import torch
 
 from lora_lab.config import effective_alpha, effective_conv_alpha
 from lora_lab.failure import Failure
+from lora_lab.train.base_files.archives import refuse_bomb
 from lora_lab.train.optimizer import optimizer_name
 from lora_lab.train.step import Member
 from lora_lab.whole_files import whole_folder
@@ -110,6 +111,7 @@ def load_state(path: Path, member: Member) -> int:
 def _read(path: Path) -> tuple[dict[str, Any], int]:
     if not (path / TENSORS).is_file():
         raise Failure(f"load_previous_save_state {path} is not a state folder", "give a folder that ends in -state")
+    refuse_bomb(path / TENSORS)
     try:
         state = torch.load(path / "training.pt", map_location="cpu", weights_only=True)
         step = int(json.loads((path / POSITION).read_text())["current_step"])

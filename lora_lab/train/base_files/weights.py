@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_lab.failure import Failure
+from lora_lab.train.base_files.archives import refuse_bomb
 from lora_lab.train.base_files.parts import loaded
 
 DAMAGED = "the model folder is damaged; copy it anew"
@@ -49,6 +50,7 @@ def read_state(path: Path) -> State:
     """
     if path.suffix.lower() == ".safetensors":
         return loaded(path, lambda: safetensors.torch.load_file(path), "the file is damaged; copy it anew")
+    refuse_bomb(path)
     state: object = loaded(path, lambda: _unpickled(path), CONVERT)
     while isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
