@@ -27,8 +27,12 @@ def say_coloured(text: str, *, err: bool = False, colour: bool | None = None) ->
 
 def say_exactly(text: str, *, newline: bool = True, err: bool = False) -> None:
     """Print a text for programs as it is; where a terminal reads it, like `say`."""
-    stream = sys.stderr if err else sys.stdout
-    click.echo(printable_lines(text) if stream.isatty() else text, nl=newline, err=err)
+    with _terminal_may_be_gone():
+        click.echo(printable_lines(text) if _is_terminal(err) else text, nl=newline, err=err)
+
+
+def _is_terminal(err: bool) -> bool:
+    return (sys.stderr if err else sys.stdout).isatty()
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ Writing a line costs microseconds and never waits for a tracker. Whoever ships t
 each tracker has got, so that a tracker that was down, or a new one, can be given the rest later.
 """
 
+import contextlib
 import json
 import threading
 import time
@@ -191,7 +192,7 @@ class Spool:
 
     def close(self) -> None:
         """Close the file; what was written stays."""
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError):  # of a full disk, which has been told
             self._file.close()
 
 

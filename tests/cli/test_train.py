@@ -54,8 +54,9 @@ def train(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def written(folder: Path) -> list[str]:
-    """Every file below the output folder but the log of events."""
-    return sorted(path.name for path in (folder / "out").rglob("*") if path.is_file() and path.name != "events.jsonl")
+    """Every file below the output folder but the log of events and the lock of who trains there."""
+    names = [path.name for path in (folder / "out").rglob("*") if path.is_file()]
+    return sorted(name for name in names if name != "events.jsonl" and not name.endswith(".lock"))
 
 
 def refused(answer: Answer, code: int, *words: str) -> None:
