@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from lora_lab.document import model_names
-from lora_lab.document.model_names import WIDTHS, Kind, LoraFacts, Part
+from lora_lab.document.lora_facts import LoraFacts, lora_facts
+from lora_lab.document.model_names import WIDTHS, Kind, Part
 from lora_lab.document.tensor_table import TensorTable, read_safetensors
 from lora_lab.failure import Failure
 from lora_lab.plain_files import open_file
@@ -132,7 +133,7 @@ def _header(table: TensorTable) -> ModelHeader:
         model_names.in_channels(tensors) if base else None,
         model_names.latent_channels(tensors),
         None,
-        model_names.lora_facts(tensors, metadata),
+        lora_facts(tensors, metadata),
         min(tensors, default=""),
     )
 

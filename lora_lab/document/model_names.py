@@ -7,7 +7,7 @@ and `ztsnr` in SDXL files are the ones that NoobAI and its like carry; LyCORIS' 
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from lora_lab.document.tensor_table import Tensor
 
@@ -69,19 +69,6 @@ _NETWORKS: Final = (
     (".diff", "full"),
 )
 """Endings of a network's tensors. `peft` and `diffusers` are LoRAs under other names than kohya's."""
-
-
-class LoraFacts(NamedTuple):
-    """What a LoRA's header tells. `ranks` are those of `lora_down` tensors; alpha and clip_skip come from its texts."""
-
-    network: str
-    """lora, locon (a LoRA with convolutions), dora, loha, lokr, oft, ia3, glora, full, peft, diffusers."""
-
-    ranks: frozenset[int]
-    alpha: float | None
-    clip_skip: int | None
-    unet: bool
-    text_encoder: bool
 
 
 def kind_of(tensors: Tensors) -> Kind:
@@ -205,31 +192,6 @@ def latent_channels(tensors: Tensors) -> int | None:
 def in_channels(tensors: Tensors) -> int | None:
     """Return how many channels a U-Net takes: 4; 9 for inpainting, 8 for editing, 5 with depth."""
     return _input_side(tensors, r"^(model\.diffusion_model\.)?(input_blocks\.0\.0|conv_in)\.weight$")
-
-
-def lora_facts(tensors: Tensors, metadata: Mapping[str, str]) -> LoraFacts | None:
-    """Return what a LoRA is like, None if it is none."""
-    network = network_of(tensors)
-    if network is None:
-        return None
-    down = (tensor for name, tensor in tensors.items() if name.endswith(".lora_down.weight"))
-    skip = _positive(metadata.get("ss_clip_skip"))
-    return LoraFacts(
-        network,
-        frozenset(tensor.shape[0] for tensor in down if tensor.shape),
-        _positive(metadata.get("ss_network_alpha")),
-        int(skip) if skip and skip <= 23 else None,
-        any(name.startswith(("lora_unet", "unet.", "lycoris_", "diffusion_model.")) for name in tensors),
-        any(name.startswith(("lora_te", "text_encoder")) for name in tensors),
-    )
-
-
-def _positive(text: str | None) -> float | None:
-    try:
-        value = float(text) if text else None
-    except ValueError:
-        return None
-    return value if value and 0 < value < float("inf") else None
 
 
 def _named(tensors: Tensors, table: tuple[tuple[str, str], ...], prefix: str = "") -> str | None:

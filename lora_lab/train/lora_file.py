@@ -19,6 +19,7 @@ from lora_lab.failure import Failure
 from lora_lab.train.adapters import KINDS, AdapterWeights, LayerSize, kind_of_file
 from lora_lab.train.adapters.base import DORA_SCALE
 from lora_lab.train.base_files.archives import refuse_bomb
+from lora_lab.train.lora_names import in_kohyas_names
 from lora_lab.whole_files import write_whole
 
 ALPHA_ROUNDING = 2**-8  # what a file in bf16 keeps of alpha
@@ -82,22 +83,30 @@ def with_hashes(state: dict[str, Tensor], metadata: Mapping[str, str]) -> dict[s
 def read_lora(path: Path, key: str = "lora_model_for_resume") -> dict[str, Tensor]:
     """Tensors of a LoRA file, .safetensors or a pickle that holds tensors alone; code in it never runs.
 
-    `key` is the setting that names the file. Raises Failure when the file is missing, damaged or no LoRA.
+    They have kohya's names, whatever the file's are; `key` is the setting that names the file.
+    Raises Failure when the file is missing, damaged or no LoRA.
     """
     if not path.is_file():
         raise Failure(f"{key} {path} does not exist", "correct the path, or set it to null")
     refuse_bomb(path)
     try:
         state: object
+        metadata: Mapping[str, str] = {}
         if path.suffix == ".safetensors":
-            state = safetensors.torch.load_file(path)
+            with safetensors.safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # it is no mapping
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both raise anything for a file that is not theirs
         raise Failure(f"{path} is not a LoRA file that can be read", "give a file that a trainer wrote") from error
-    if not isinstance(state, Mapping) or kind_of_file(state) is None:
-        raise Failure(f"{path} holds no tensors of a LoRA, LoHa or LoKr", "give a file in kohya's or LyCORIS' format")
-    return dict(state)
+    if isinstance(state, Mapping) and all(isinstance(tensor, Tensor) for tensor in state.values()):
+        named = in_kohyas_names(state, metadata)
+        if kind_of_file(named) is not None:
+            return named
+    raise Failure(
+        f"{path} holds no tensors of a LoRA, LoHa or LoKr", "give a file of kohya, LyCORIS, diffusers or PEFT"
+    )
 
 
 def by_layer(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -139,7 +148,8 @@ def load_into(layers: Iterable[tuple[str, AdapterWeights]], state: Mapping[str, 
         raise Failure(f"{path} also has {min(unused)}", remedy)
     for name, weights in layers:
         if name not in found:
-            raise Failure(f"{path} has no tensors for {name}", "train the same parts as it (unet_only, text_only)")
+            remedy = "train the same parts as it (unet_only, text_only), or set dim_from_weights to true"
+            raise Failure(f"{path} has no tensors for {name}", remedy)
         _refuse_another(name, weights, found[name], path)
         for part, tensor in weights.in_file().items():
             tensor.copy_(found[name][part].reshape(tensor.shape))

@@ -20,6 +20,7 @@ from lora_lab.train.adapters import KINDS, kind_of_file
 from lora_lab.train.adapters.base import DORA_SCALE
 from lora_lab.train.families.base import Base, Family
 from lora_lab.train.lora_file import by_layer, read_lora
+from lora_lab.train.lora_names import with_own_names
 
 
 class Merged(NamedTuple):
@@ -54,17 +55,20 @@ def merge(base: Base, family: Family, files: Sequence[Merged]) -> Base:
         return base
     layers = {**family.layers(base), **family.convolutions(base)}
     touched: set[str] = set()
+    names = family.other_names(base)
     for file in files:
-        touched |= _merge_one(layers, file, base)
-    names = [f"{file.digest} {file.multiplier!r}" for file in files]
-    merged = hashlib.sha256("\n".join(names).encode()).hexdigest()
+        touched |= _merge_one(layers, names, file, base)
+    told = "\n".join(f"{file.digest} {file.multiplier!r}" for file in files)
+    merged = hashlib.sha256(told.encode()).hexdigest()
     return replace(base, merged=merged, text_merged=any(name.startswith("lora_te") for name in touched))
 
 
 @torch.no_grad()
-def _merge_one(layers: Mapping[str, tuple[nn.Module, str]], file: Merged, base: Base) -> set[str]:
+def _merge_one(
+    layers: Mapping[str, tuple[nn.Module, str]], names: Mapping[str, str], file: Merged, base: Base
+) -> set[str]:
     """Merge one file; return the names of its layers."""
-    found = by_layer(read_lora(file.path, "base_weights"))
+    found = by_layer(with_own_names(read_lora(file.path, "base_weights"), names))
     strange = sorted(found.keys() - layers.keys())
     if strange:
         raise Failure(

@@ -8,6 +8,7 @@ computes depends on who else is in the pack.
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -126,10 +127,14 @@ def _together(members: Mapping[int, AdapterWeights]) -> list[list[int]]:
 class Pack:
     """The adapters of one base: attached to its layers, addressed by number, taken off again.
 
-    `layers` maps each layer's name in the LoRA file (`lora_unet_…`, `lora_te_…`) to its owner module and attribute.
+    `layers` maps each layer's name in the LoRA file (`lora_unet_…`, `lora_te_…`) to its owner module and attribute,
+    `other_names` what other programs call it to that name.
     """
 
-    def __init__(self, layers: dict[str, tuple[nn.Module, str]]) -> None:
+    def __init__(
+        self, layers: dict[str, tuple[nn.Module, str]], other_names: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self.other_names = other_names
         self.state = PackState()
         self._places = layers
         self._layers: dict[str, PackedLayer] = {}

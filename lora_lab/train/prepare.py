@@ -31,6 +31,7 @@ from lora_lab.train.data.tokens import joined_weights
 from lora_lab.train.dataset import Dataset
 from lora_lab.train.families.base import Base, Family
 from lora_lab.train.loop import PackData
+from lora_lab.train.lora_names import with_own_names
 from lora_lab.train.noising import check_noise_and_loss
 from lora_lab.train.pack import Pack
 from lora_lab.train.step import Member, Session, encode_pixels
@@ -137,7 +138,8 @@ def check_pack(configs: Sequence[TrainConfig]) -> None:
 def make_pack(configs: Sequence[TrainConfig], family: Family, base: Base) -> Pack:
     """Make every layer that some config adapts ready for adapters; the convolutions only where one wants them."""
     convolutions = any(adapts_convolutions(config) or config.dim_from_weights for config in configs)
-    return Pack({**family.layers(base), **(family.convolutions(base) if convolutions else {})})
+    names = family.other_names(base)
+    return Pack({**family.layers(base), **(family.convolutions(base) if convolutions else {})}, names)
 
 
 def add_member(session: Session, config: TrainConfig, key: int, data: PackData, place: tuple[Path, Record]) -> Member:
@@ -148,7 +150,9 @@ def add_member(session: Session, config: TrainConfig, key: int, data: PackData, 
     check_noise_and_loss(config)
     if config.keep_best and not data.validation:
         raise Failure("keep_best goes by the validation loss, and there is none", "set validation_split to 0.1 or so")
-    start = lora_file.read_lora(Path(config.lora_model_for_resume)) if config.lora_model_for_resume else None
+    start = None
+    if config.lora_model_for_resume:
+        start = with_own_names(lora_file.read_lora(Path(config.lora_model_for_resume)), session.pack.other_names)
     options = adapter_options(config, start, session.family.name)
     session.pack.add(key, options)
     layers = list(session.pack.weights(key))

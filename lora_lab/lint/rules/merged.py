@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from lora_lab.config.merged import with_multipliers
+from lora_lab.document.lora_facts import KINDS
 from lora_lab.document.model_header import PICKLED, ModelHeader
 from lora_lab.lint.rule import OURS, Hit, View, rule
 from lora_lab.lint.rules.base_model import NAMES, base_header
@@ -10,8 +11,6 @@ from lora_lab.lint.rules.starting_point import NETWORKS
 
 _KEY = "base_weights"
 _LOADER = "lora_lab/train/merging.py; sd-scripts train_network.py"
-READABLE = frozenset(["lora", "locon", "dora", "loha", "lokr"])
-"""The networks that can be merged."""
 
 
 def _files(view: View) -> tuple[str, ...]:
@@ -84,7 +83,7 @@ def merged_file_is_no_lora(view: View) -> Iterator[Hit]:
         if header is None:
             if view.disk.is_file(path) and not name.lower().endswith(PICKLED):
                 yield Hit(f"{name} is no file whose header can be read", (_KEY,), "give a whole .safetensors file")
-        elif header.lora is None or header.lora.network not in READABLE:
+        elif header.lora is None or header.lora.network not in KINDS:
             network = header.lora.network if header.lora else None
             what = NETWORKS.get(network or "", "no LoRA")
             yield Hit(f"{name} is {what}, which can't be merged here", (_KEY,), "give a LoRA, DoRA, LoHa or LoKr")

@@ -1,7 +1,7 @@
 """What every family gives to the trainer."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -93,6 +93,9 @@ class Family(Protocol):
 
     def convolutions(self, base: Base) -> dict[str, tuple[nn.Module, str]]:
         """The same of the layers that are adapted beside them where a LoRA has a `conv_dim`."""
+
+    def other_names(self, base: Base) -> Mapping[str, str]:
+        """What other programs call these layers in kohya's format, each with its own name here."""
 
     def tokenize(self, base: Base, caption: Text, max_clip_token_length: int) -> Tensor:
         """Token ids of a caption, int64 (chunks, 77), or (encoders, chunks, 77) with several text encoders."""

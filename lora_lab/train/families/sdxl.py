@@ -1,5 +1,6 @@
 """SDXL and its fine-tunes (Pony, Illustrious, NoobAI): two text encoders, and a U-Net that is told sizes and crop."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -68,6 +69,13 @@ class SDXL(StableDiffusion):
     def convolutions(self, base: Base) -> dict[str, tuple[nn.Module, str]]:
         """Return what is adapted beside that with `conv_dim`: 66 layers."""
         return convolution_layers(base.unet, stability_names(base.unet))
+
+    def other_names(self, base: Base) -> Mapping[str, str]:
+        """Return the paths of diffusers' U-Net, and the text encoder without its number, each with the name here."""
+        plain = (*targets(base.unet, ("Transformer2DModel",), "lora_unet"), *convolution_layers(base.unet))
+        own = {**self.layers(base), **self.convolutions(base)}
+        unet = dict(zip(plain, (name for name in own if name.startswith("lora_unet")), strict=True))
+        return unet | {name.replace("lora_te1", "lora_te", 1): name for name in own if name.startswith("lora_te1")}
 
     def tokenize(self, base: Base, caption: Text, max_clip_token_length: int) -> Tensor:
         """Token ids of a caption in chunks of 75, int64 (2, chunks, 77): one row for each text encoder."""

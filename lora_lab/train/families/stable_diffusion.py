@@ -1,6 +1,6 @@
 """What the Stable Diffusion families have in common: CLIP text encoders, a U-Net, a VAE; file, folder or hub."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,10 @@ class StableDiffusion:
     def convolutions(self, base: Base) -> dict[str, tuple[nn.Module, str]]:
         """Return what sd-scripts' networks.lora adapts beside that with `conv_dim`."""
         return convolution_layers(base.unet)
+
+    def other_names(self, base: Base) -> Mapping[str, str]:
+        """Return nothing: all programs have the same names."""
+        return {}
 
     def tokenize(self, base: Base, caption: Text, max_clip_token_length: int) -> Tensor:
         """Token ids of a caption in chunks of 75, int64 (chunks, 77)."""
