@@ -4,9 +4,9 @@
 
 `lora-lab train` on the quickstart's base, one picture of 64 × 64 a step, in a process of its own, with everything on
 that repeats: validation, sample pictures, saved files, states to go on from, tracking. From outside, the memory, open
-files and threads of its whole process tree are read every two seconds; from its events, what each step took. Prints a
-line for each tenth of the run, then the slopes over all but the first tenth, where things are still being set up, and
-the seconds of a step at the end against the beginning (medians; the processor's own time is not told by another run).
+files and threads of its whole process tree are read every two seconds; from its events, when each step was done. Prints
+a line for each tenth of the run, then the slopes over all but the first tenth, where things are still being set up, and
+the seconds of a step at the end against the beginning: whatever else the machine does falls into them.
 """
 
 import argparse
@@ -55,11 +55,11 @@ def main() -> None:
         config = CONFIG | {"max_steps": options.steps}
         config |= {key: options.steps // number for key, number in often.items() if number}
         (folder / "long.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-        samples = list(watched(folder))
-        report(samples, list(seconds_of_steps(next(folder.rglob("events.jsonl")))), options.steps)
+        samples = list(watched(folder, options.steps))
+        report(samples, list(times_of_steps(next(folder.rglob("events.jsonl")))), options.steps)
 
 
-def watched(folder: Path) -> Iterator[Sample]:
+def watched(folder: Path, steps: int) -> Iterator[Sample]:
     """Train in `folder` and yield what the process tree holds, every two seconds. Raises `SystemExit` if it fails."""
     with (folder / "told.log").open("wb") as told:
         process = subprocess.Popen(
@@ -76,7 +76,7 @@ def watched(folder: Path) -> Iterator[Sample]:
                 files, threads = sum(part.num_fds() for part in parts), sum(part.num_threads() for part in parts)
             except psutil.NoSuchProcess:
                 continue  # one of them ended between the two questions
-            if step:
+            if 0 < step < steps:  # after the last one, things are given back
                 yield Sample(step, memory, files, threads)
     if process.returncode:
         sys.exit(f"the training ended with {process.returncode}: {(folder / 'told.log').read_text()[-500:]}")
@@ -91,29 +91,24 @@ def last_step(events: Path) -> int:
     return max(steps, default=0)
 
 
-def seconds_of_steps(events: Path) -> Iterator[tuple[int, float]]:
-    """Yield each step and its seconds: the time since the step before."""
-    before: tuple[int, int] | None = None
-    for line in events.read_text(encoding="utf-8").splitlines():
-        event = json.loads(line)
+def times_of_steps(events: Path) -> Iterator[tuple[int, float]]:
+    """Yield each step that was told and its time in seconds."""
+    for event in map(json.loads, events.read_text(encoding="utf-8").splitlines()):
         if event["kind"] == "Metrics" and "loss" in event["values"]:
-            here = event["step"], event["time_ms"]
-            if before and here[0] == before[0] + 1:
-                yield here[0], (here[1] - before[1]) / 1000
-            before = here
+            yield event["step"], event["time_ms"] / 1000
 
 
 def report(samples: Sequence[Sample], times: Sequence[tuple[int, float]], steps: int) -> None:
     """Print the tenths, the slopes and the ratio."""
-    print("| steps up to | s/step, median | memory, MiB | open files | threads |\n|---|---|---|---|---|")
+    print("| steps up to | s/step | memory, MiB | open files | threads |\n|---|---|---|---|---|")
     tenths = []
     for tenth in range(10):
         low, high = steps * tenth // 10, steps * (tenth + 1) // 10
-        taken = [second for step, second in times if low < step <= high]
+        told = [time for step, time in times if low <= step <= high]
         held = [sample for sample in samples if low < sample.step <= high]
-        if not taken or not held:
+        if len(told) < 2 or not held:
             sys.exit("too few steps to tell anything")
-        tenths.append(statistics.median(taken))
+        tenths.append((max(told) - min(told)) / (high - low))
         memory = statistics.median(sample.memory for sample in held) / MIB
         files, threads = max(sample.files for sample in held), max(sample.threads for sample in held)
         print(f"| {high} | {tenths[-1]:.4f} | {memory:.0f} | {files} | {threads} |")
@@ -122,9 +117,8 @@ def report(samples: Sequence[Sample], times: Sequence[tuple[int, float]], steps:
     memory = statistics.linear_regression(at, [sample.memory / MIB for sample in later]).slope
     files = statistics.linear_regression(at, [float(sample.files) for sample in later]).slope
     print(f"\nslope for 1,000 steps: memory {memory:+.3f} MiB, open files {files:+.4f}")
-    print(
-        f"a step of the last tenth takes {tenths[-1] / tenths[1]:.3f} × that of the second, {tenths[-1] / tenths[0]:.3f} × that of the first"
-    )
+    second, first = tenths[-1] / tenths[1], tenths[-1] / tenths[0]
+    print(f"a step of the last tenth takes {second:.3f} x that of the second, {first:.3f} x that of the first")
 
 
 if __name__ == "__main__":

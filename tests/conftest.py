@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lora_lab.lint.machine import Machine
 from lora_lab.lint.probes import Gpu, Probes, parse_nvidia_smi
@@ -13,6 +14,10 @@ from lora_lab.lint.probes import Gpu, Probes, parse_nvidia_smi
 _workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if _workers > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // _workers, 1)))
+
+# A busy machine is no mistake of the code: speed belongs in benchmarks/.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 class Described(Probes):

@@ -194,6 +194,8 @@ def test_included_points_come_last_and_once() -> None:
 @pytest.mark.parametrize("method", ["random", "sobol"])
 def test_drawn_points(method: str) -> None:
     """As many points as asked are drawn, the same every time, in their bounds, and another seed draws others."""
+    if method == "sobol":
+        pytest.importorskip("scipy", reason="the extra 'search' brings it")
     text = (
         f"method: {method}\nmax_runs: 16\nparameters:\n  unet_lr: {{min: 1e-5, max: 1e-3, distribution: log_uniform}}\n"
     )
