@@ -66,7 +66,7 @@ class Disk:
     def captions(self, data: DataFolder, extension: str) -> Captions:
         """Return the captions of a data folder's pictures; extension with or without its dot."""
         suffix = extension if extension.startswith(".") else f".{extension}"
-        return self.kept(("captions", suffix, *data.key), lambda: survey(data, suffix, _start))
+        return self.kept(("captions", suffix, *data.key), lambda: survey(data, suffix, start_of))
 
     def headers(self, subset: Subset) -> "Mapping[str, PictureHeader]":
         """Return the headers of a folder's pictures by name; without those that can't be opened."""
@@ -100,7 +100,7 @@ class Disk:
         """Return the start of a small text file, None if it can't be read."""
         key = ("text", str(path))
         if key not in self._known:
-            data = _start(path, most)
+            data = start_of(path, most)
             self._known[key] = None if data is None else data.decode("utf-8", "replace")
         known = self._known[key]
         return known if isinstance(known, str) else None
@@ -149,7 +149,7 @@ def _leads_to_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _start(path: Path, most: int) -> bytes | None:
+def start_of(path: Path, most: int) -> bytes | None:
     """Return the first bytes of a file, None if it can't be read."""
     try:
         with open_file(path) as file:

@@ -297,6 +297,8 @@ RULES: tuple[Rule, ...] = (
     masks.masked_loss_without_masks,
     masks.masks_without_effect,
     masks.alpha_mask_overridden,
+    masks.mask_does_not_fit,
+    masks.mask_all_black,
     augmentation.color_aug_with_cached_latents,
     augmentation.random_crop_with_cached_latents,
     augmentation.mirrored_pictures,

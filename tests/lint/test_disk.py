@@ -77,7 +77,7 @@ def test_everything_is_read_once(lay_out: LayOut, monkeypatch: pytest.MonkeyPatc
     def forbidden(*_: object) -> None:
         raise AssertionError("read again")
 
-    for name in ("_listing", "survey", "_kind", "_start"):
+    for name in ("_listing", "survey", "_kind", "start_of"):
         monkeypatch.setattr(disk_module, name, forbidden)
     monkeypatch.setattr(picture_header, "read_picture_header", forbidden)
     moved = disk.moved_to(folder / "1_x")
