@@ -57,7 +57,7 @@ BASE: dict[str, object] = {
 }
 OPTIMIZERS: tuple[dict[str, object], ...] = (
     {"optimizer_type": "AdamW", "learning_rate": 1e-3},
-    {"optimizer_type": "AdamW", "learning_rate": 2e-4, "unet_loraplus_lr_ratio": 4.0},
+    {"optimizer_type": "AdamW", "learning_rate": 2e-4, "loraplus_unet_lr_ratio": 4.0},
     {"optimizer_type": "Prodigy", "learning_rate": 1.0, "scheduler": "constant"},
     {"optimizer_type": "AdaFactor", "learning_rate": 1e-3},
     {"optimizer_type": "SGDNesterov", "learning_rate": 1e-1},
@@ -138,8 +138,8 @@ def settings(draws: random.Random, steps: int) -> dict[str, object]:
     if found.get("text_only"):  # the text encoder is all linear
         found.pop("conv_dim", None)
         found.pop("conv_alpha", None)
-    if "unet_loraplus_lr_ratio" in found and found.get("text_only"):
-        del found["unet_loraplus_lr_ratio"]
+    if "loraplus_unet_lr_ratio" in found and found.get("text_only"):
+        del found["loraplus_unet_lr_ratio"]
     return {**found, "test_seed": draws.randrange(1000), "max_steps": draws.randint(max(steps - 2, 3), steps)}
 
 
