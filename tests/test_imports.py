@@ -19,7 +19,7 @@ ALLOWED = {
     "colorama",  # click needs it on Windows
     "lora_lab",
 }
-ALLOWED_OF_OURS = {"cli", "config", "document", "failure", "lint", "plain_files", "printable"}
+ALLOWED_OF_OURS = {"cli", "config", "document", "failure", "lint", "plain_files", "printable", "secrets"}
 
 CODE = """
 import json, sys
@@ -81,4 +81,5 @@ def test_help_imports_no_config() -> None:
         "lora_lab.cli.say",
         "lora_lab.failure",
         "lora_lab.printable",
+        "lora_lab.secrets",
     }

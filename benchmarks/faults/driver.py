@@ -32,7 +32,9 @@ def fill(given: Mapping[str, Any]) -> None:
 
 def read_only(given: Mapping[str, Any]) -> None:
     """Let the disk of a folder become read-only, as one with errors does."""
-    subprocess.run(["mount", "-o", "remount,ro", given["folder"]], check=True)
+    folder = given["folder"]  # mounted over itself: what is open for writing keeps a disk from becoming read-only
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
 
 
 def remove(given: Mapping[str, Any]) -> None:

@@ -32,6 +32,17 @@ COMMANDS = {
 """Every command with its line in `--help`; a test compares them with the commands themselves."""
 
 
+SILENT = {
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""What keeps libraries from telling their makers anything, for this process and all that it starts. Who has set one
+of them otherwise is left alone.
+"""
+
+
 class LazyGroup(click.Group):
     """Lists the commands without importing them: `--help` must not pay for what it does not run."""
 
@@ -74,12 +85,19 @@ def main() -> None:
     Exit codes: 0 done and nothing found, 1 findings or failed runs, 2 could not run, 130 interrupted
     (143 by SIGTERM, 129 by a terminal that was closed).
     """
+    be_silent()
     try:
         code = _run()
     except BrokenPipeError:  # nobody reads what is printed any more; nor at the end, when Python empties its buffers
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code)
+
+
+def be_silent() -> None:
+    """Let no library tell its makers anything."""
+    for name, value in SILENT.items():
+        os.environ.setdefault(name, value)
 
 
 def _run() -> int:

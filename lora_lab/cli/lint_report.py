@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lora_lab.cli.say import say, say_coloured, say_exactly
+from lora_lab.secrets import masked
 
 if TYPE_CHECKING:
     from lora_lab.cli.lint import Session
@@ -33,7 +34,7 @@ def show(session: "Session", *, from_input: bool) -> None:
     else:
         from lora_lab.lint.formats import rendered
 
-        text = rendered(options.form, session.judged)
+        text = masked(rendered(options.form, session.judged))
     to_errors = options.diff or options.form != "text" or (options.fix and from_input)
     for line in session.fixes:
         say(line, err=to_errors)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 EXECUTORS = ("local", "ray", "slurm")
 
 MOST_SHOWN = 12
+WIDEST = 100
+"""Signs of a grid file's line that are shown."""
 
 MOST_FORESEEN = 20_000
 """Runs of which a dry run says what they take; to know which are done, each one's identity is calculated."""
@@ -219,7 +221,8 @@ def show_problems(document: "YamlDocument", problems: Sequence["ParseProblem"]) 
         line, column = problem.span.line, problem.span.column
         say(f"{document.path}:{line}:{column}: error: {problem.message}", err=True)
         if line <= len(lines):
-            say(f"    {lines[line - 1]}\n    {' ' * (column - 1)}^", err=True)
+            first = max(column - WIDEST // 2, 0)  # of a long line what is around the place
+            say(f"    {lines[line - 1][first : first + WIDEST]}\n    {' ' * (column - 1 - first)}^", err=True)
 
 
 def show_plan(plan: "Plan") -> None:

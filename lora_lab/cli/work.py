@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from lora_lab.cli import be_silent
 from lora_lab.cli.train import built_in_probe, built_in_trainer
 from lora_lab.failure import Failure
 from lora_lab.printable import printable
@@ -25,6 +26,7 @@ from lora_lab.tracking.recorder import Tracker
 
 def main() -> int:
     """Train the tasks of the standard input; the argument is what `order` returned."""
+    be_silent()  # it may have been started on another machine
     given = json.loads(sys.argv[1])
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not get among the messages

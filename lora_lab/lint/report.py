@@ -7,6 +7,7 @@ from typing import NamedTuple
 from lora_lab.document import Span
 from lora_lab.lint.finding import Finding
 from lora_lab.printable import printable
+from lora_lab.secrets import masked
 
 WIDEST = 100
 """Columns of a source line that are shown; a longer one is cut around the place in question."""
@@ -72,6 +73,7 @@ def _source(line: str, span: Span, style: Style) -> Iterator[str]:
     marked = max(min(span.end - span.start, len(line) - start), 1)
     first = max(start - WIDEST // 3, 0) if len(line) > WIDEST else 0
     cut = line[first : first + WIDEST]
+    line = masked(line)
     before, after = ("…" if first else ""), ("…" if first + WIDEST < len(line) else "")
     shown = printable(before + cut + after)
     indent = _columns(printable(before + line[first:start]))

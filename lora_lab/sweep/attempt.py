@@ -14,6 +14,7 @@ from pathlib import Path
 from lora_lab import memory
 from lora_lab.failure import CutShort, Failure
 from lora_lab.locks import held
+from lora_lab.printable import printable_lines
 from lora_lab.sweep.referee import Referee
 from lora_lab.sweep.roles import (
     EndStatus,
@@ -269,7 +270,7 @@ class _Attempt:
         """Write the exception that is being handled into the run's folder."""
         if self.outcome is None:
             with contextlib.suppress(OSError):
-                write_whole(self._folder / ERROR, traceback.format_exc())
+                write_whole(self._folder / ERROR, printable_lines(traceback.format_exc()))
 
     def _finish(self, outcome: Outcome) -> None:
         """Keep the outcome on the disk and tell the tracker."""
