@@ -66,6 +66,26 @@ class NetworkKinds(Topic):
             names={"kohya_gui": "dora_wd"},
         ),
     ] = False
+    use_tucker: Annotated[
+        bool,
+        About(
+            row=137,
+            meaning=(
+                "At convolutions larger than 1 × 1 the kernel is learned apart, between two matrices of single places "
+                "(Tucker's decomposition), which makes the file smaller."
+            ),
+            typical="false; true for a LoHa or LoKr with convolutions.",
+            pitfalls=(
+                Pitfall("It has no effect without `conv_dim`.", "LyCORIS lycoris/modules/locon.py"),
+                Pitfall(
+                    "diffusers does not read such files, nor LyCORIS 4.1 a LoKr of them; ComfyUI reads all.",
+                    "LyCORIS lycoris/modules/lokr.py make_module_from_state_dict",
+                ),
+            ),
+            since="2023-03",
+            names={"kohya_gui": "use_tucker"},
+        ),
+    ] = False
     lokr_factor: Annotated[
         Annotated[int, Field(ge=-1, le=100_000)],
         About(

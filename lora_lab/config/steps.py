@@ -84,7 +84,11 @@ NETWORK_ARGS = (
 
 def network_module(config: TrainConfig) -> str:
     """Return the module that sd-scripts would be given: its own for plain LoRA, LyCORIS' for the rest."""
-    return "networks.lora" if config.network_type == "lora" and not config.use_dora else "lycoris.kohya"
+    return "networks.lora" if _is_plain(config) else "lycoris.kohya"
+
+
+def _is_plain(config: TrainConfig) -> bool:
+    return config.network_type == "lora" and not config.use_dora and not config.use_tucker
 
 
 def network_args(config: TrainConfig) -> dict[str, str]:
@@ -97,6 +101,7 @@ def network_args(config: TrainConfig) -> dict[str, str]:
     if network_module(config) != "networks.lora":
         values |= {"algo": config.network_type, "preset": "full" if config.conv_dim else "attn-mlp"}
         values |= {"dora_wd": True} if config.use_dora else {}
+        values |= {"use_tucker": True} if config.use_tucker else {}
         if config.network_type == "lokr":
             values |= {"factor": config.lokr_factor, "decompose_both": config.decompose_both or None}
     return {key: str(value) for key, value in values.items() if value is not None}

@@ -23,7 +23,7 @@ _SCHEDULES: Final = frozenset(["linear", "cosine", "cosine_with_restarts", "poly
 _ALWAYS: Final = frozenset([*ASSUMED, "train_resolution", "test_seed", "num_epochs"]) - {"max_steps"}
 """What is written even where it is our default, because sd-scripts takes something else (or nothing at all)."""
 
-_IN_ARGS: Final = ("network_type", "use_dora", "lokr_factor", "decompose_both")
+_IN_ARGS: Final = ("network_type", "use_dora", "use_tucker", "lokr_factor", "decompose_both")
 """Our keys that `network_module` and `network_args` say."""
 
 

@@ -40,4 +40,5 @@ def adapter_options(
         dora=config.use_dora,
         factor=config.lokr_factor,
         decompose_both=config.decompose_both,
+        tucker=config.use_tucker,
     )

@@ -22,6 +22,9 @@ from lora_lab.train.base_files.archives import refuse_bomb
 from lora_lab.train.lora_names import in_kohyas_names
 from lora_lab.whole_files import write_whole
 
+CORES = ("lora_mid.weight", "hada_t1", "lokr_t2")
+"""Names of tensors that Tucker's decomposition alone has."""
+
 ALPHA_ROUNDING = 2**-8  # what a file in bf16 keeps of alpha
 SAVE_DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -165,6 +168,9 @@ def _refuse_another(name: str, weights: AdapterWeights, tensors: Mapping[str, Te
     if (DORA_SCALE in tensors) != (DORA_SCALE in wanted):
         said = "has a DoRA's magnitudes" if DORA_SCALE in tensors else "has no DoRA's magnitudes"
         raise Failure(f"{path} {said}", f"set use_dora to {str(DORA_SCALE in tensors).lower()}")
+    if any(part in tensors for part in CORES) != any(part in wanted for part in CORES):
+        remedy = f"set use_tucker to {str(not weights.tucker).lower()}"
+        raise Failure(f"{path} has {'no ' if weights.tucker else ''}cores of Tucker's decomposition", remedy)
     wide = len(weights.shape) == 4 and weights.shape[2:] != (1, 1)
     rank_key, alpha_key = ("conv_dim", "conv_alpha") if wide else ("net_dim", "alpha")
     rank = KINDS[kind].rank_in(tensors)

@@ -27,6 +27,7 @@ from lora_lab.train.data import batches
 from lora_lab.train.data.batches import PackBatch, PackDataset
 from lora_lab.train.data.epochs import Arranged, plan_epoch
 from lora_lab.train.data.latent_cache import LatentId
+from lora_lab.train.dataset import read_dataset
 from lora_lab.train.families.base import Base, Family
 from lora_lab.train.loop import PackData
 from lora_lab.train.opening import open_base
@@ -111,7 +112,7 @@ class _Trial:
     def __init__(self, session: Session, config: TrainConfig) -> None:
         self._session, self._config = session, config
         prepare.prepare_models(session, config, lambda line: None)
-        self._data = prepare.read_dataset(config).training
+        self._data = read_dataset(config).training
         self._tokenize = prepare.Tokenize(session.family, session.base)
         self._number = _largest(self._data)
         self.members: list[Member] = []

@@ -46,7 +46,7 @@ def save_state(path: Path, member: Member, step: int, epoch: int, notes: Mapping
             (folder / name).write_text(text, encoding="utf-8")
 
 
-FORMERLY: dict[str, object] = {"network_type": "lora", "use_dora": False, "decompose_both": False}
+FORMERLY: dict[str, object] = {"network_type": "lora", "use_dora": False, "decompose_both": False, "use_tucker": False}
 """What was in states that say nothing of it."""
 
 
@@ -57,6 +57,7 @@ def _made_by(member: Member) -> dict[str, object]:
         "network_type": config.network_type,
         "use_dora": config.use_dora,
         "lokr_factor": config.lokr_factor if config.network_type == "lokr" else None,
+        "use_tucker": config.use_tucker,
         "decompose_both": config.network_type == "lokr" and config.decompose_both,
         "net_dim": config.net_dim,
         "alpha": effective_alpha(config),

@@ -115,6 +115,7 @@ LATER = {
     "conv_alpha",
     "network_type",
     "use_dora",
+    "use_tucker",
     "lokr_factor",
     "decompose_both",
     "conv_dim",

@@ -10,6 +10,7 @@ import pytest
 import torch
 from lycoris.functional import factorization as their_factorization
 from lycoris.modules import get_module, make_module
+from lycoris.modules.lokr import LokrModule
 from torch import Tensor, nn
 
 from lora_lab.config import factorization
@@ -29,6 +30,9 @@ KINDS = {
     "lokr, factor": replace(PLAIN, kind="lokr", factor=4, seed=5),
     "lokr, whole": replace(PLAIN, kind="lokr", rank=100_000, alpha=1.0, conv=LayerSize(100_000, 1.0), seed=6),
 }
+KINDS |= {f"{name}, tucker": replace(KINDS[name], tucker=True, seed=7) for name in ("lora", "loha", "lokr")}
+KINDS["loha, tucker, other ranks"] = replace(KINDS["loha, tucker"], conv=LayerSize(3, 1.0), seed=8)
+KINDS["lora, tucker, other ranks"] = replace(KINDS["lora, tucker"], conv=LayerSize(5, 1.0), seed=9)
 KINDS |= {f"{name}, dora": replace(option, dora=True, seed=option.seed + 10) for name, option in KINDS.items()}
 
 
@@ -81,6 +85,18 @@ def test_starts_as_the_base(name: str) -> None:
         assert any(p.grad is not None and p.grad.any() for p in weights.factors().values())
 
 
+def their_module(option: AdapterOptions, state: dict[str, Tensor], layer: str, base: nn.Module) -> Any:
+    """LyCORIS' module of a layer's tensors; where 4.1 mistakes a LoKr's core for another rank, made by its sizes."""
+    if not (option.tucker and option.kind == "lokr"):
+        return make_module(*get_module(state, layer), layer, base)
+    size = option.conv if "wide" in layer and option.conv else LayerSize(option.rank, option.alpha)
+    made = LokrModule(
+        layer, base, 1.0, size.rank, size.alpha, use_tucker=True, weight_decompose=option.dora, factor=option.factor
+    )
+    made.load_state_dict(by_layer(state)[layer])
+    return made
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_lycoris_reads_it_and_says_the_same(name: str) -> None:
     """LyCORIS makes its own modules of the file's tensors; they answer as the pack does, layer by layer."""
@@ -91,7 +107,7 @@ def test_lycoris_reads_it_and_says_the_same(name: str) -> None:
     x = torch.randn(2, 12, 4, 6)
     for attribute, layer in NAMES.items():
         with torch.no_grad():
-            theirs = make_module(*get_module(state, layer), layer, getattr(bare, attribute))
+            theirs = their_module(KINDS[name], state, layer, getattr(bare, attribute))
         theirs.apply_to()
     for own, other in zip(answers(model, pack, x, 0), bare(x), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-5)
@@ -114,17 +130,34 @@ def test_merged_by_hand(name: str) -> None:
     torch.testing.assert_close(answers(model, pack, x, 0), bare(x), rtol=1e-5, atol=1e-5)
 
 
+def with_core(core: Tensor, outputs: Tensor, inputs: Tensor) -> Tensor:
+    """What a kernel between two matrices (rank, out) and (rank, in) is as one, a row for each output."""
+    whole = torch.tensordot(outputs.flatten(1), torch.tensordot(inputs.flatten(1), core, ([0], [1])), ([0], [1]))
+    return whole.flatten(1)  # (out, in · height · width)
+
+
 def by_formula(own: dict[str, Tensor]) -> Tensor:
     """ΔW of one layer as a matrix."""
     flat, alpha = {name: tensor.flatten(1) for name, tensor in own.items() if tensor.ndim > 1}, float(own["alpha"])
     if "lora_up.weight" in own:
-        return flat["lora_up.weight"] @ flat["lora_down.weight"] * alpha / len(own["lora_down.weight"])
+        scale = alpha / len(own["lora_down.weight"])
+        if "lora_mid.weight" in own:
+            return with_core(own["lora_mid.weight"], flat["lora_up.weight"].mT, own["lora_down.weight"]) * scale
+        return flat["lora_up.weight"] @ flat["lora_down.weight"] * scale
     if "hada_w1_a" in own:
-        one, two = (own[f"hada_w{n}_a"] @ own[f"hada_w{n}_b"] for n in (1, 2))
+        one, two = (
+            with_core(own[f"hada_t{n}"], own[f"hada_w{n}_a"], own[f"hada_w{n}_b"])
+            if f"hada_t{n}" in own
+            else own[f"hada_w{n}_a"] @ own[f"hada_w{n}_b"]
+            for n in (1, 2)
+        )
         return one * two * alpha / len(own["hada_w1_b"])
     product = next((own[name] for name in ("lokr_w2_b", "lokr_w1_b") if name in own), None)
     one = own["lokr_w1"] if "lokr_w1" in own else own["lokr_w1_a"] @ own["lokr_w1_b"]
-    two = flat["lokr_w2"] if "lokr_w2" in own else own["lokr_w2_a"] @ own["lokr_w2_b"]
+    if "lokr_t2" in own:
+        two = with_core(own["lokr_t2"], own["lokr_w2_a"], own["lokr_w2_b"])
+    else:
+        two = flat["lokr_w2"] if "lokr_w2" in own else own["lokr_w2_a"] @ own["lokr_w2_b"]
     return torch.kron(one, two) * (1 if product is None else alpha / len(product))
 
 

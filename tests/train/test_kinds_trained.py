@@ -23,6 +23,7 @@ KINDS: dict[str, dict[str, object]] = {
     "lokr": {"network_type": "lokr", "net_dim": 2, "decompose_both": True},
     "lokr of custom": {"network_type": "lokr", "net_dim": 100_000, "alpha": 1.0, "lokr_factor": 4},
     "loha with dora": {"network_type": "loha", "use_dora": True, "scale_weight_norms": 0.5},
+    "lora with cores": {"use_tucker": True, "conv_dim": 2},
 }
 TOLD = {
     "dora": {"algo": "lora", "preset": "attn-mlp", "dora_wd": "True"},
@@ -30,12 +31,14 @@ TOLD = {
     "lokr": {"algo": "lokr", "preset": "attn-mlp", "factor": "-1", "decompose_both": "True"},
     "lokr of custom": {"algo": "lokr", "preset": "attn-mlp", "factor": "4"},
     "loha with dora": {"algo": "loha", "preset": "attn-mlp", "dora_wd": "True"},
+    "lora with cores": {"algo": "lora", "preset": "full", "conv_dim": "2", "conv_alpha": "1.0", "use_tucker": "True"},
 }
 LEARNED = {
     "dora": {"lora_down.weight", "lora_up.weight", "dora_scale"},
     "loha": {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"},
     "lokr of custom": {"lokr_w1", "lokr_w2"},
     "loha with dora": {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "dora_scale"},
+    "lora with cores": {"lora_down.weight", "lora_mid.weight", "lora_up.weight"},
 }
 
 
@@ -148,6 +151,7 @@ def test_training_goes_on_from_a_file(name: str, train: Train, tmp_path: Path) -
         ({"network_type": "loha"}, {}, "is a loha", "network_type to loha"),
         ({"use_dora": True}, {}, "has a DoRA's magnitudes", "use_dora to true"),
         ({}, {"use_dora": True}, "has no DoRA's magnitudes", "use_dora to false"),
+        ({"conv_dim": 2, "use_tucker": True}, {"conv_dim": 2}, "has cores of Tucker's", "use_tucker to true"),
         ({"network_type": "loha", "net_dim": 3}, {"network_type": "loha"}, "rank 3, the config net_dim 4", "to 3"),
         ({"network_type": "lokr", "net_dim": 100_000, "lokr_factor": 4},
          {"network_type": "lokr", "net_dim": 100_000, "lokr_factor": 2}, "another width", "lokr_factor"),

@@ -174,12 +174,7 @@ def _network(draft: Draft, tree: Tree) -> set[str]:
         for name in ("lokr_factor", "decompose_both"):
             draft.take_out(name, f"LoRA_type is {kind}", asks=False)
     if network is None:
-        draft.take_out("use_dora", f"LoRA_type is {kind}", asks=False)
-        if kind != "Kohya LoCon":
-            for name in ("conv_dim", "conv_alpha"):
-                draft.take_out(name, f"LoRA_type is {kind}", asks=False)
-            if draft.value("conv_block_dims") is not None and item is not None:
-                draft.put("conv_alpha", item, 1.0)  # what sd-scripts takes then
+        _take_out_of_lycoris(draft, kind, item)
         return _OF_NETWORKS if kind in ("Standard", "Kohya LoCon") else set()
     assert item is not None
     for name in BLOCK_ARGS:
@@ -189,9 +184,21 @@ def _network(draft: Draft, tree: Tree) -> set[str]:
         draft.put("network_type", item, network.kind)
     preset = next((one.value for one in tree.items if one.key == "LyCORIS_preset"), None)
     settle_lycoris(draft, item, preset, {**SD_SCRIPTS_ASSUMED, **ASSUMED})
-    tucker = {"use_cp", "use_tucker"} if is_whole(draft, network) else set()
+    for cp in (one for one in tree.items if one.key == "use_cp" and typed("use_tucker", one.value) is True):
+        draft.put("use_tucker", cp, True)  # its name before
+    if is_whole(draft, network):
+        draft.take_out("use_tucker", "of a LoKr of whole matrices nothing is left for it", asks=False)
     known = {"LyCORIS_preset"} if is_preset(preset) else set()
-    return known | tucker | {"unit", "constrain", "rescaled", "train_on_input", "conv_dims", "conv_alphas"}
+    return known | {"use_cp", "unit", "constrain", "rescaled", "train_on_input", "conv_dims", "conv_alphas"}
+
+
+def _take_out_of_lycoris(draft: Draft, kind: object, item: Item | None) -> None:
+    """Take out what the GUI does not pass on to a plain LoRA."""
+    convolutions = () if kind == "Kohya LoCon" else ("conv_dim", "conv_alpha")
+    for name in ("use_dora", "use_tucker", *convolutions):
+        draft.take_out(name, f"LoRA_type is {kind}", asks=False)
+    if convolutions and draft.value("conv_block_dims") is not None and item is not None:
+        draft.put("conv_alpha", item, 1.0)  # what sd-scripts takes then
 
 
 _OF_NETWORKS = {

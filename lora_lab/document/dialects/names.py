@@ -64,7 +64,7 @@ RECORDS: Final = _words(
 NETWORK: Final = _words(
     "network_args network_module LoRA_type LyCORIS_preset lycoris_preset conv_dim conv_alpha conv_dims conv_alphas"
     ""
-    " block_lr decompose_both factor unit use_cp use_tucker use_scalar rescaled train_norm"
+    " block_lr decompose_both factor unit use_cp use_scalar rescaled train_norm"
     " train_on_input rank_dropout rank_dropout_scale module_dropout bypass_mode constrain dora_wd"
     " loraplus_lr_ratio loraplus_unet_lr_ratio loraplus_text_encoder_lr_ratio"
     " lora_type algo preset locon locon_dim locon_alpha lyco enable_all_linear network_reg_alphas network_reg_dims"

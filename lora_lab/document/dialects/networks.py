@@ -29,6 +29,9 @@ _OURS: Final[Mapping[str, str]] = {
     "factor": "lokr_factor",
     "decompose_both": "decompose_both",
     "dora_wd": "use_dora",
+    "use_tucker": "use_tucker",
+    "use_cp": "use_tucker",  # as LyCORIS called it before 2.0
+    "use_conv_cp": "use_tucker",
     "dropout": "network_dropout",
 }
 """Arguments that are settings here, with our names."""
@@ -42,7 +45,6 @@ _PRESETS: Final[Mapping[str, tuple[bool, bool]]] = {
 """LyCORIS' presets that can be had here: whether convolutions are adapted, and whether the U-Net alone is."""
 
 _OF_LOKR: Final = ("lokr_factor", "decompose_both")
-_BOTH_WORDS: Final = ("use_tucker", "use_cp", "use_conv_cp")
 _MEANS_NOTHING: Final[Mapping[str, tuple[object, ...]]] = {
     "block_size": (4, "4"),
     "wd_on_output": (True, "True", "true"),
@@ -79,11 +81,13 @@ def put_arguments(draft: Draft, item: Item, found: Mapping[str, object], network
     """Put a network's arguments that are settings here; drop the item, by the names of the rest, where some are not."""
     for key, value in found.items():
         name = _OURS.get(key)
-        if name is None or (name in _OF_LOKR and network.kind != "lokr") or (name in BLOCK_ARGS and network.lycoris):
+        if name is None or not _heard(name, network):
             continue
         number = of_blocks(value) if name in BLOCK_ARGS else typed(name, value)
         off = number == 0 and name not in ("conv_alpha", "lokr_factor", *BLOCK_ARGS) and not isinstance(number, bool)
         draft.put(name, item, None if off else number)
+    if draft.value("use_tucker") and is_whole(draft, network):
+        draft.take_out("use_tucker", "of a LoKr of whole matrices nothing is left for it", asks=False)
     if network.kind != "lora":
         draft.put("network_type", item, network.kind)
     convolutions = draft.value("conv_dim") is not None or draft.value("conv_block_dims") is not None
@@ -92,6 +96,15 @@ def put_arguments(draft: Draft, item: Item, found: Mapping[str, object], network
     left = [key for key, value in found.items() if _is_left(key, value, network, draft)]
     if left:
         draft.drop(item, f"lora_lab has no {', '.join(left)}")
+
+
+def _heard(name: str, network: Network) -> bool:
+    """Say whether a network looks at a setting of ours."""
+    if name in _OF_LOKR:
+        return network.kind == "lokr"
+    return (name not in BLOCK_ARGS or not network.lycoris) and (
+        name != "use_tucker" or network.lycoris or network.kind != "lora"
+    )
 
 
 def settle_blocks(draft: Draft) -> None:
@@ -136,8 +149,6 @@ def _is_left(key: str, value: object, network: Network, draft: Draft) -> bool:
         return not is_idle(key, value)
     if key in _OURS or is_idle(key, value) or value in _MEANS_NOTHING.get(key, ()) or value in ("False", "false"):
         return False
-    if key in _BOTH_WORDS:
-        return not is_whole(draft, network)
     return not (key == "algo" and network.lycoris)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from lora_lab.config import TrainConfig
+from lora_lab.config.blocks import adapts_convolutions
 from lora_lab.lint.finding import removed
 from lora_lab.lint.rates import family
 from lora_lab.lint.rule import OURS, Hit, View, rule
@@ -10,7 +11,7 @@ from lora_lab.lint.rule import OURS, Hit, View, rule
 _LORA = "sd-scripts networks/lora.py"
 _SIZES = ("net_dim", "alpha", "conv_dim", "conv_alpha")
 _OF_LOKR = ("lokr_factor", "decompose_both")
-_KINDS = (*_OF_LOKR, "network_dropout")
+_KINDS = (*_OF_LOKR, "use_tucker", "network_dropout")
 _BLOCK_SIZES = ("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas")
 _BLOCK_WEIGHTS = ("down_lr_weight", "mid_lr_weight", "up_lr_weight")
 _BLOCKS = (*_BLOCK_SIZES, *_BLOCK_WEIGHTS, "block_lr_zero_threshold")
@@ -20,6 +21,8 @@ _RATIOS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder
 def _idle(config: TrainConfig) -> Iterator[tuple[str, str, str]]:
     """Yield each key that has no effect, with the key that is to blame and the words for it."""
     yield from _idle_sizes(config)
+    if not adapts_convolutions(config) and not config.dim_from_weights:
+        yield "use_tucker", "conv_dim", "without conv_dim"
     if not config.base_weights:
         yield "base_weights_multiplier", "base_weights", "without base_weights"
     if config.network_type != "lokr":

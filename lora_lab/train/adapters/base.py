@@ -58,6 +58,7 @@ class AdapterOptions:
     dora: bool = False  # the length of each row of the weight is learned apart from its direction
     factor: int = -1  # LoKr: how large the first factor may be; -1: as square as the layer's width allows
     decompose_both: bool = False  # LoKr: the first factor, too, is a product of two matrices
+    tucker: bool = False  # wide convolutions: a kernel of its own between the matrices (Tucker's decomposition)
 
     @property
     def scale(self) -> float:
@@ -130,6 +131,7 @@ class AdapterWeights(nn.Module):
         self.rank, self.alpha = size
         self.options = options
         self.shape = layer.weight.shape
+        self.tucker = options.tucker and is_wide(layer)
         self.register_parameter("magnitude", nn.Parameter(row_lengths(layer.weight)) if options.dora else None)
 
     @property
@@ -148,7 +150,7 @@ class AdapterWeights(nn.Module):
 
     def batch_key(self) -> Hashable:
         """What members must have in common for their updates to be computed at once."""
-        return type(self), self.magnitude is None
+        return type(self), self.magnitude is None, self.tucker
 
     def factors(self) -> dict[str, nn.Parameter]:
         """The tensors that ΔW is made of, by their own names."""
@@ -223,6 +225,20 @@ def stacked(tensors: Sequence[Tensor]) -> Tensor:
         return tensors[0][None]
     rank = max(len(tensor) for tensor in tensors)
     return torch.stack([nn.functional.pad(t, (*(0, 0) * (t.ndim - 1), 0, rank - len(t))) for t in tensors])
+
+
+def cores(tensors: Sequence[Tensor]) -> Tensor:
+    """Stack Tucker's cores (rank, rank, …), whose ranks may differ: the missing ones are zeros."""
+    rank = max(len(tensor) for tensor in tensors)
+    return torch.stack([nn.functional.pad(t, (*(0, 0) * (t.ndim - 2), *(0, rank - len(t)) * 2)) for t in tensors])
+
+
+def by_tucker(core: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Σ core[i, j, …] first[i, p] second[j, r] as (…, p, r, …kernel), as LyCORIS' `rebuild_tucker`.
+
+    The core is (…, rank, rank, height, width), the matrices (…, rank, out) and (…, rank, in).
+    """
+    return torch.einsum("...ijkl,...ip,...jr->...prkl", core, first, second)
 
 
 def scales(members: Sequence[AdapterWeights], device: torch.device) -> Tensor:

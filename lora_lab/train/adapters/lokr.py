@@ -17,6 +17,7 @@ from lora_lab.train.adapters.base import (
     LayerSize,
     Site,
     as_tokens,
+    by_tucker,
     convolved,
     from_tokens,
     is_wide,
@@ -30,13 +31,14 @@ class LokrWeights(AdapterWeights):
     """w1 (a, c) and w2 (b, d · kernel) of a layer a·b × c·d, each whole or as a product of two matrices.
 
     w2 is whole where the rank is half its larger side or more, w1 is a product only with `decompose_both` and a rank
-    that is smaller than that. With both whole there is no rank, and the scale is 1 whatever alpha is. All as in
-    LyCORIS, as is how they start: w2, or the second matrix of its product, at zero.
+    that is smaller than that. With both whole there is no rank, and the scale is 1 whatever alpha is. With `tucker` w2
+    is made of t2 (rank, rank, height, width), w2_a (rank, b) and w2_b (rank, d). All as in LyCORIS, as is how they
+    start: w2, or the second matrix of its product, at zero.
     """
 
     KIND = "lokr"
     FILE_NAMES: ClassVar[Mapping[str, str]] = {
-        name: f"lokr_{name}" for name in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b")
+        name: f"lokr_{name}" for name in ("w1", "w1_a", "w1_b", "w2", "t2", "w2_a", "w2_b")
     }
     FASTER = frozenset({"w1", "w1_a", "w1_b"})
 
@@ -61,6 +63,9 @@ class LokrWeights(AdapterWeights):
             self.w1_a, self.w1_b = drawn("w1_a", a, self.rank), drawn("w1_b", self.rank, c)
         if self.whole_second:
             self.w2 = zeros(b, d, *kernel)
+        elif self.tucker:
+            self.t2 = drawn("t2", self.rank, self.rank, *kernel)
+            self.w2_a, self.w2_b = drawn("w2_a", self.rank, b), zeros(self.rank, d)
         else:
             self.w2_a, self.w2_b = drawn("w2_a", b, self.rank), zeros(self.rank, d * kernel.numel())
 
@@ -80,6 +85,8 @@ class LokrWeights(AdapterWeights):
 
     def second(self) -> Tensor:
         """w2, (b, d, *kernel)."""
+        if self.tucker and not self.whole_second:
+            return by_tucker(self.t2, self.w2_a, self.w2_b)
         whole = self.w2 if self.whole_second else self.w2_a @ self.w2_b
         return whole.view(self.sides[1], self.sides[3], *self.shape[2:])
 
@@ -107,6 +114,8 @@ class LokrWeights(AdapterWeights):
     def delta_in(cls, tensors: Mapping[str, Tensor]) -> Tensor:
         """See `AdapterWeights`."""
         whole = "lokr_w1" in tensors and "lokr_w2" in tensors
+        if "lokr_t2" in tensors:
+            tensors = {**tensors, "lokr_w2": by_tucker(*(tensors[f"lokr_{part}"] for part in ("t2", "w2_a", "w2_b")))}
         first, second = (
             tensors[f"lokr_w{side}"]
             if f"lokr_w{side}" in tensors

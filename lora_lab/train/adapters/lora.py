@@ -13,7 +13,9 @@ from lora_lab.train.adapters.base import (
     LayerSize,
     Site,
     as_tokens,
+    by_tucker,
     convolved,
+    cores,
     from_tokens,
     is_wide,
     kaiming,
@@ -26,24 +28,34 @@ from lora_lab.train.adapters.base import (
 class LoraWeights(AdapterWeights):
     """Down (rank, in) and up (out, rank); 4-D for a convolution, down with its kernel, up 1 × 1.
 
-    Down starts Kaiming-uniform with a = √5, up at zero, as in sd-scripts' `LoRAModule`; the draw depends on the
-    adapter's seed and the layer's name only.
+    With `tucker` down is 1 × 1, and mid (rank, rank, height, width) has the kernel. Down and mid start Kaiming-uniform
+    with a = √5, up at zero, as in sd-scripts' `LoRAModule` and LyCORIS; the draws depend on the adapter's seed and the
+    layer's name only.
     """
 
     KIND = "lora"
-    FILE_NAMES: ClassVar[Mapping[str, str]] = {"down": "lora_down.weight", "up": "lora_up.weight"}
+    FILE_NAMES: ClassVar[Mapping[str, str]] = {
+        "down": "lora_down.weight",
+        "mid": "lora_mid.weight",
+        "up": "lora_up.weight",
+    }
     FASTER = frozenset({"up"})
+
+    mid: nn.Parameter | None
 
     def __init__(self, layer: Layer, name: str, options: AdapterOptions, size: LayerSize | None = None) -> None:
         super().__init__(layer, options, size or LayerSize(options.rank, options.alpha))
         height, width = self.shape[:2]
         kernel, device = self.shape[2:], layer.weight.device
-        self.down = nn.Parameter(kaiming((self.rank, width, *kernel), options.seed, name).to(device))
+        narrow = torch.Size((1, 1)) if self.tucker else kernel
+        self.down = nn.Parameter(kaiming((self.rank, width, *narrow), options.seed, name).to(device))
+        mid = kaiming((self.rank, self.rank, *kernel), options.seed, name, "mid") if self.tucker else None
+        self.register_parameter("mid", None if mid is None else nn.Parameter(mid.to(device)))
         self.up = nn.Parameter(torch.zeros(height, self.rank, *(1 for _ in kernel), device=device))
 
     def delta(self) -> Tensor:
         """See `AdapterWeights`."""
-        return (self.up.flatten(1) @ self.down.flatten(1) * self.scale).view(self.shape)
+        return (_product(self.up, self.down, self.mid) * self.scale).reshape(self.shape)
 
     @classmethod
     def updates(cls, site: Site, x: Tensor, members: Sequence[AdapterWeights]) -> Tensor:
@@ -58,7 +70,7 @@ class LoraWeights(AdapterWeights):
     def delta_in(cls, tensors: Mapping[str, Tensor]) -> Tensor:
         """See `AdapterWeights`."""
         down, up = tensors["lora_down.weight"], tensors["lora_up.weight"]
-        return up.flatten(1) @ down.flatten(1) * scale_in(tensors, len(down))
+        return _product(up, down, tensors.get("lora_mid.weight")) * scale_in(tensors, len(down))
 
     @classmethod
     def rank_in(cls, tensors: Mapping[str, Tensor]) -> int | None:
@@ -67,9 +79,19 @@ class LoraWeights(AdapterWeights):
         return None if down is None else len(down)
 
 
+def _product(up: Tensor, down: Tensor, mid: Tensor | None) -> Tensor:
+    """ΔW without its scale, one row an output."""
+    if mid is None:
+        return up.flatten(1) @ down.flatten(1)
+    return by_tucker(mid, up.flatten(1).mT, down.flatten(1)).flatten(1)
+
+
 def _hidden(layer: Layer, x: Tensor, members: Sequence[LoraWeights]) -> tuple[Tensor, torch.Size]:
     """What `down` makes of the parts, (K, n · places, rank), and how the places of a picture are arranged."""
     down = stacked([m.down for m in members])
+    mids = [m.mid for m in members if m.mid is not None]
+    if mids and isinstance(layer, nn.Conv2d):
+        x, down = torch.einsum("krc,knc...->knr...", down.flatten(2), x), cores(mids)
     if isinstance(layer, nn.Conv2d) and is_wide(layer):
         tokens = convolved(layer, x, down).movedim(2, -1)  # (K, n, h, w, rank)
         return tokens.flatten(1, 3), tokens.shape[2:4]

@@ -122,7 +122,7 @@ SIZES = {"net_dim": 8, "alpha": 2}
         ('["algo=loha", "factor=6", "preset=attn-mlp"]', {"network_type": "loha"}, []),
         ('["algo=loha", "train_norm=True", "preset=attn-mlp"]', {"network_type": "loha"}, ["train_norm"]),
         ('["algo=loha", "use_tucker=True", "conv_dim=4"]',
-         {"network_type": "loha", "conv_dim": 4, "conv_alpha": 2}, ["use_tucker"]),
+         {"network_type": "loha", "conv_dim": 4, "conv_alpha": 2, "use_tucker": True}, []),
         ('["preset=attn-only", "use_scalar=False"]', {}, ["preset"]),
         ('["dropout=0.2", "preset=attn-mlp"]', {"network_dropout": 0.2}, []),
     ],
@@ -162,15 +162,20 @@ def test_gui_networks() -> None:
     }  # fmt: skip
     sizes = {"net_dim": 16, "alpha": 4, "conv_dim": 8, "conv_alpha": 2, "use_dora": True}
     lokr, origin = gui(LoRA_type="LyCORIS/LoKr", **saved)
-    wanted = {"network_type": "lokr", "lokr_factor": 6, "decompose_both": True}
+    wanted: dict[str, object] = {
+        "network_type": "lokr", "lokr_factor": 6, "decompose_both": True, "use_tucker": True
+    }  # fmt: skip
     assert {key: lokr.values.get(key) for key in (*sizes, *wanted)} == sizes | wanted
-    assert [one.key for one in origin.dropped if one.asks] == ["use_tucker"]
+    assert not [one.key for one in origin.dropped if one.asks]
+    old, origin = gui(LoRA_type="LyCORIS/LoHa", **saved | {"use_tucker": False, "use_cp": True})
+    assert old.values["use_tucker"] is True
+    assert not [one.key for one in origin.dropped if one.asks]
     loha, _ = gui(LoRA_type="LyCORIS/LoHa", **saved)
     assert {key: loha.values.get(key) for key in (*sizes, *wanted)} == sizes | {
-        "network_type": "loha", "lokr_factor": None, "decompose_both": None
+        "network_type": "loha", "lokr_factor": None, "decompose_both": None, "use_tucker": True
     }  # fmt: skip
     plain, origin = gui(LoRA_type="Standard", **saved)
-    assert not {"network_type", "use_dora", "conv_dim", "lokr_factor"} & set(plain.values)
+    assert not {"network_type", "use_dora", "conv_dim", "lokr_factor", "use_tucker"} & set(plain.values)
     assert not [one for one in origin.dropped if one.asks]
     _, origin = gui(LoRA_type="LyCORIS/iA3", **saved)
     assert "LoRA_type" in [one.key for one in origin.dropped if one.asks]
