@@ -58,6 +58,11 @@ class NetworkKinds(Topic):
                     "peft docs, lora developer guide, DoRA caveats",
                 ),
                 Pitfall(
+                    "diffusers leaves the magnitudes of such a file out, so that what it loads is another LoRA; "
+                    "ComfyUI and programs that read LyCORIS take them.",
+                    "diffusers loaders/lora_pipeline.py, the warning about `dora_scale`",
+                ),
+                Pitfall(
                     "The file can't be made weaker or stronger as evenly as a LoRA, nor merged into another one.",
                     "arXiv:2402.09353, equation 5",
                 ),
