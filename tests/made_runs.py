@@ -28,6 +28,7 @@ class Made:
     status: str = "FINISHED"
     judged_on: str = "base=1 pictures=1"
     reason: str = ""
+    seconds: float = 90.0
     name: str = ""
     values: Mapping[str, object] = field(default_factory=dict)
     findings: str = "[]"
@@ -57,7 +58,7 @@ def make_run(folder: Path, made: Made, identity: str, sweep: Path | None) -> Non
     write_whole(folder / CONFIG, json.dumps(config.model_dump(mode="json")))
     write_whole(folder / LINT, made.findings)
     (folder / "l.safetensors").write_bytes(b"lora")
-    metrics = {"loss": 1 / steps, "val_loss": made.val_loss[steps]} if made.val_loss else {}
+    metrics = {"loss": 1 / max(steps, 1), "val_loss": made.val_loss[steps]} if made.val_loss else {}
     record = RunRecord(
         identity=identity,
         name=made.name,
@@ -66,7 +67,7 @@ def make_run(folder: Path, made: Made, identity: str, sweep: Path | None) -> Non
         metrics=metrics if made.status == "FINISHED" else {},
         lora="l.safetensors" if made.status == "FINISHED" else None,
         steps=steps,
-        seconds=90.0,
+        seconds=made.seconds,
         reason=made.reason,
         validation=made.judged_on,
     )

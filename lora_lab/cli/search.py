@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_lab.cli.say import say
+from lora_lab.sweep.comparable import mixed
 from lora_lab.sweep.grid import label
 from lora_lab.sweep.roles import Rule
 
@@ -90,6 +91,8 @@ def show_space(space: "Space") -> None:
         say(f"  {one.name}: {one.expression.text}")
     if grid.early_terminate is not None:
         say(f"  cut short by {Rule(grid.early_terminate, grid.metric).text}")
+    if line := mixed(grid.metric.name, space.names):
+        say(f"warning: {line}, but the search takes all of them for comparable", err=True)
 
 
 def _best(grid: "Grid") -> str:

@@ -227,6 +227,8 @@ def show_problems(document: "YamlDocument", problems: Sequence["ParseProblem"]) 
 
 def show_plan(plan: "Plan") -> None:
     """Print the runs that are planned."""
+    from lora_lab.sweep.comparable import mixed
+
     axes = f" over {', '.join(plan.axes)}" if plan.axes else ""
     cut = f"; max_runs leaves {plan.left_out:,} more points out" if plan.left_out else ""
     say(f"{plan.name}: {len(plan.runs):,} run{'s' if len(plan.runs) != 1 else ''}{axes}{cut}")
@@ -234,6 +236,8 @@ def show_plan(plan: "Plan") -> None:
         say(f"  {run.index + 1:>3}  {run.name}")
     if len(plan.runs) > MOST_SHOWN:
         say(f"       and {len(plan.runs) - MOST_SHOWN:,} more")
+    if line := mixed(plan.metric.name, plan.axes):
+        say(f"warning: {line}", err=True)
 
 
 def show_findings(groups: Sequence["FindingGroup"], runs: int, of: tuple[str, str] = ("run", "runs")) -> None:

@@ -275,6 +275,7 @@ def show_outcomes(outcomes: Sequence["Outcome"], plan: "Plan", folder: Path) -> 
     if shares:
         say(f"what mattered for {plan.metric.name}: {shares}")
     say(f"runs: {folder}")
+    say(f"compare: lora-lab compare {quoted(folder)} --html report.html")
 
 
 def _show_target(name: str, target: "Target", tracking_uri: str | None) -> None:

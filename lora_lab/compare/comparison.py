@@ -99,7 +99,7 @@ def compare(paths: Sequence[Path], question: Question) -> Comparison:
     if not runs:
         raise Failure(f"no run in {paths[0]} can be read", "its run.json and events.jsonl are damaged or gone")
     begun = {run.identity for run in runs}
-    planned = sum(run.get("identity") not in begun for record in records for run in record.runs)
+    planned = sum(str(run.get("identity")) not in begun for record in records for run in record.runs)
     axes = tuple(dict.fromkeys(axis for record in records for axis in record.axes))
     return _compared(runs, axes, (metric, goal, question.by), planned)
 

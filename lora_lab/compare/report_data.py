@@ -1,7 +1,6 @@
 """What the page's script draws, as plain values for JSON."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -91,20 +90,27 @@ def curve_names(found: Comparison) -> tuple[str, ...]:
 CURVES = ("val_loss", "loss", "lr/unet")
 
 
-def axis_of(name: str, runs: Sequence[Run]) -> tuple[dict[str, object], list[float | int | None]]:
+def axis_of(name: str, runs: Sequence[Run]) -> tuple[dict[str, object], list[float | None]]:
     """Return an axis for the script, and each run's place on it: a number, or the place of its text."""
     values = [value_of(run, name) for run in runs]
     shown = printable(name)
-    numbers = [value for value in values if isinstance(value, (int, float)) and not isinstance(value, bool)]
-    if numbers and len(numbers) == sum(value is not None for value in values):
-        low, high = min(numbers), max(numbers)
+    numbers = [_number(value) for value in values]
+    known = [number for number in numbers if number is not None]
+    if known and len(known) == sum(value is not None for value in values):
+        low, high = min(known), max(known)
         log = low > 0 and high / low >= LOG_FROM
         axis: dict[str, object] = {"name": shown, "kind": "number", "log": log}
-        return axis, [value if isinstance(value, (int, float)) and math.isfinite(value) else None for value in values]
+        return axis, numbers
     kinds = list({as_key(value): value for value in values}.values())
     texts = [printable(text) for text in labels(name, kinds)]
     places = {as_key(value): place for place, value in enumerate(kinds)}
     return {"name": shown, "kind": "text", "log": False, "labels": texts}, [places[as_key(value)] for value in values]
+
+
+def _number(value: object) -> float | None:
+    """Return a value as a number that can be drawn; None for what is none."""
+    drawable = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e100
+    return value if drawable and isinstance(value, (int, float)) else None
 
 
 def prompts(runs: Sequence[Run]) -> list[tuple[str, str]]:

@@ -92,5 +92,5 @@ def _kept(pictures: Sequence[SamplePicture], keys: set[str], steps: set[int]) ->
 def _is_ours(path: Path, folder: Path) -> bool:
     try:
         return path.resolve().is_relative_to(folder.resolve().parent.parent)
-    except OSError:
+    except (OSError, ValueError, RuntimeError):
         return False

@@ -14,10 +14,11 @@ from lora_lab.config import PARAMETERS, UNDECIDING
 from lora_lab.sweep.attempt import TOTAL_STEPS
 from lora_lab.sweep.comparable import Judging, settings_of
 from lora_lab.sweep.grid import SEED
-from lora_lab.sweep.run_folder import CONFIG, LINT, RunRecord, lora_of, read_record
+from lora_lab.sweep.run_folder import CONFIG, LINT, RunRecord, is_there, lora_of, read_record
 from lora_lab.tracking.events import DECIDES, VALIDATION_SET, SamplePicture
 
 _DRAWING = frozenset({"sample_prompts", "sample_every_n_epochs", "sample_every_n_steps", "sample_sampler"})
+MOST_STEPS = 10**12
 NOT_COMPARED = UNDECIDING | _DRAWING
 """Parameters that do not decide what a run learns."""
 
@@ -106,9 +107,9 @@ def _facts(place: Place, record: RunRecord | None, told: Told) -> dict[str, Any]
             "identity": told.tags.get(DECIDES, ""),
             "axes": {},
             "metrics": told.metrics,
-            "lora": told.lora if told.lora is not None and told.lora.is_file() else None,
+            "lora": told.lora if told.lora is not None and is_there(told.lora) else None,
             "steps": told.steps,
-            "seconds": max(told.last_ms - told.first_ms, 0) / 1000,
+            "seconds": told.seconds,
             "reason": told.message,
         }
     over = record.status in ("FINISHED", "PRUNED")
@@ -117,19 +118,13 @@ def _facts(place: Place, record: RunRecord | None, told: Told) -> dict[str, Any]
         "folder": place.folder,
         "status": record.status,
         "identity": record.identity,
-        "axes": record.axes if isinstance(record.axes, dict) else {},
-        "metrics": {**told.metrics, **_numbers(record.metrics)},
+        "axes": record.axes,
+        "metrics": {**told.metrics, **record.metrics},
         "lora": lora_of(place.folder, record),
-        "steps": record.steps if over else told.steps,
-        "seconds": record.seconds,
+        "steps": min(max(record.steps, 0), MOST_STEPS) if over else told.steps,
+        "seconds": record.seconds if math.isfinite(record.seconds) else 0.0,
         "reason": record.reason,
     }
-
-
-def _numbers(metrics: object) -> dict[str, float]:
-    """Return the numbers among what a file gives as metrics."""
-    known = metrics.items() if isinstance(metrics, dict) else ()
-    return {name: float(value) for name, value in known if isinstance(value, (int, float))}
 
 
 def _sweep_of(place: Place) -> str:
@@ -172,4 +167,4 @@ def _findings(folder: Path) -> tuple[Mapping[str, object], ...]:
 
 
 def _whole(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 12 else 0

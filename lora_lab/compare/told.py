@@ -3,7 +3,7 @@
 import json
 import re
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,8 @@ _SYSTEM: Final = b'{"kind": "SystemMetrics"'
 _STEP: Final = re.compile(rb'"step": (\d+)')
 _VALUE: Final = re.compile(rb"[^,}]+")
 _VALUES: Final = b'"values": {'
+_LONGEST_MS: Final = 10**12
+_MOST_DIGITS: Final = 12
 _LAST: Final = 50
 """Lines with numbers that are read whole at a run's end: by then every number that is told regularly is among them."""
 
@@ -43,6 +45,11 @@ class Told:
     first_ms: int = 0
     last_ms: int = 0
 
+    @property
+    def seconds(self) -> float:
+        """The time between its first and last event."""
+        return min(max(self.last_ms - self.first_ms, 0), _LONGEST_MS) / 1000
+
     def points(self, metric: str) -> Points:
         """Return a curve, in the order of its steps."""
         return sorted(self.curves.get(metric, {}).items())
@@ -67,9 +74,9 @@ def read_told(folder: Path, curves: Collection[str]) -> Told | None:
             _hear(told, line, folder)
             continue
         last.append(line)
-        for key, curve in wanted:
-            if key in line:
-                _add_point(line, key, curve)
+        asked = [(key, curve) for key, curve in wanted if key in line]
+        if asked:
+            _add_points(line, asked)
     for name, curve in told.curves.items():
         if curve:
             told.metrics[name] = curve[max(curve)]
@@ -78,18 +85,21 @@ def read_told(folder: Path, curves: Collection[str]) -> Told | None:
     return told if told.last_ms else None
 
 
-def _add_point(line: bytes, key: bytes, curve: dict[int, float]) -> None:
-    """Take a number out of a line as the spool writes it, without reading all of the line's JSON."""
+def _add_points(line: bytes, asked: Sequence[tuple[bytes, dict[int, float]]]) -> None:
+    """Take numbers out of a line as the spool writes it, without reading all of the line's JSON."""
     values = line.find(_VALUES)
-    start = line.find(key, values) + len(key)
-    if values < 0 or start < len(key):
+    found = _STEP.search(line, 0, values) if values > 0 else None
+    if found is None or len(found[1]) > _MOST_DIGITS:
         return
-    value, step = _VALUE.match(line, start), _STEP.search(line, 0, values)
-    try:
-        if value is not None and step is not None:
-            curve[int(step[1])] = float(value[0])
-    except ValueError:
-        return
+    step = int(found[1])
+    for key, curve in asked:
+        start = line.find(key, values)
+        value = _VALUE.match(line, start + len(key)) if start > 0 else None
+        try:
+            if value is not None:
+                curve[step] = float(value[0])
+        except ValueError:
+            continue
 
 
 def _hear(told: Told, line: bytes, folder: Path) -> None:
@@ -106,7 +116,7 @@ def _hear(told: Told, line: bytes, folder: Path) -> None:
             told.params = {**event.params, **told.params}
             told.tags = {**told.tags, **event.tags}
             told.ended = ""
-        case Metrics():
+        case Metrics() if 0 <= event.step < 10**_MOST_DIGITS:
             told.steps = max(told.steps, event.step)
             told.metrics.update(event.values)
             for name in told.curves.keys() & event.values.keys():

@@ -60,6 +60,15 @@ class Comparable:
         return not self.reasons
 
 
+def mixed(metric: str, axes: Sequence[str]) -> str:
+    """Say in a line that a sweep's runs will not all compare, where it varies what they are judged on; else ""."""
+    deciding = [axis for axis in axes if axis in JUDGING] if metric in OF_THE_VALIDATION else []
+    if not deciding:
+        return ""
+    names = ", ".join(deciding)
+    return f"{names} decides what {metric} is measured on: only runs with the same are ranked together"
+
+
 def judging_of(told: str, folder: Path) -> Judging:
     """Return what the run in a folder is judged on; its settings are those of the `config.json` there."""
     try:

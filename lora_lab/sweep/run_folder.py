@@ -1,11 +1,13 @@
 """The folders that runs are written to: `run1`, `run2`, …, never over an older run."""
 
 import contextlib
+import functools
 import json
 from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from lora_lab.failure import Failure
 from lora_lab.locks import held_if_free
@@ -96,11 +98,17 @@ def write_record(folder: Path, record: RunRecord) -> None:
     write_whole(folder / RECORD, json.dumps(asdict(record), indent=2, ensure_ascii=False, default=str) + "\n")
 
 
+@functools.cache
+def _checked() -> TypeAdapter[RunRecord]:
+    """Return what makes records and refuses values of other types: a folder may come from anywhere."""
+    return TypeAdapter(RunRecord)
+
+
 def read_record(folder: Path) -> RunRecord | None:
     """Return what `run.json` says, or None where there is none that can be read."""
     try:
-        body: Any = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return RunRecord(**body)
+        body = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return _checked().validate_python(body)
     except (OSError, ValueError, TypeError, RecursionError):
         return None
 
@@ -108,7 +116,15 @@ def read_record(folder: Path) -> RunRecord | None:
 def lora_of(folder: Path, record: RunRecord) -> Path | None:
     """Return the LoRA file of a recorded run, or None where it has none (any more)."""
     path = None if record.lora is None else folder / record.lora
-    return path if path is not None and path.is_file() else None
+    return path if path is not None and is_there(path) else None
+
+
+def is_there(path: Path) -> bool:
+    """Return whether a file is there; not under a name that no file can have, whoever wrote it down."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def finished_runs(sweep_folder: Path) -> dict[str, tuple[Path, RunRecord]]:

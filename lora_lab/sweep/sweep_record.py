@@ -1,11 +1,14 @@
 """What a sweep leaves in its folder about itself, and how its runs stand as anybody can see from there."""
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from lora_lab.locks import held_if_free
 from lora_lab.sweep.attempt import TOTAL_STEPS
@@ -61,11 +64,17 @@ def write_sweep(folder: Path, plan: Plan, jobs: Sequence[Job], planned: int = 0)
     write_whole(folder / SWEEP, json.dumps(asdict(record), indent=1, ensure_ascii=False, default=str) + "\n")
 
 
+@functools.cache
+def _checked() -> TypeAdapter[SweepRecord]:
+    """Return what makes records and refuses values of other types: a folder may come from anywhere."""
+    return TypeAdapter(SweepRecord)
+
+
 def read_sweep(folder: Path) -> SweepRecord | None:
     """Return what `sweep.json` says, or None where there is none that can be read."""
     try:
         body = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
-        return SweepRecord(**{**body, "axes": tuple(body["axes"]), "runs": tuple(body["runs"])})
+        return _checked().validate_python(body)
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 

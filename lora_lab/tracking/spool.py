@@ -5,6 +5,7 @@ each tracker has got, so that a tracker that was down, or a new one, can be give
 """
 
 import contextlib
+import functools
 import json
 import threading
 import time
@@ -12,7 +13,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_args
+from typing import NamedTuple, get_args
+
+from pydantic import TypeAdapter
 
 from lora_lab.failure import Failure
 from lora_lab.tracking.events import DECIDES, Event, Metrics, RunEnded, RunStarted, SamplePicture
@@ -66,15 +69,21 @@ def encode(event: Event, folder: Path, time_ms: int) -> str:
     return json.dumps(body, ensure_ascii=False, default=str) + "\n"
 
 
+@functools.cache
+def _checked(kind: str) -> TypeAdapter[Event]:
+    """Return what makes events of a kind and refuses values of other types: a spool may come from anywhere."""
+    return TypeAdapter(KINDS[kind])
+
+
 def decode(line: str, folder: Path, end: int) -> SpooledEvent | None:
     """Return the event of a line, or None for a line that is no event (the header, or one torn by a crash)."""
     try:
         body = json.loads(line)
-        kind = KINDS[body.pop("kind")]
+        kind = body.pop("kind")
         time_ms = int(body.pop("at"))
         if "path" in body:
             body["path"] = folder / body["path"]
-        return SpooledEvent(cast(Event, cast(Any, kind)(**body)), time_ms, end)
+        return SpooledEvent(_checked(kind).validate_python(body), time_ms, end)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 

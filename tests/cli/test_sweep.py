@@ -87,7 +87,21 @@ def test_a_sweep_ends_with_the_table_and_the_best_run(project: Path, capsys: pyt
     table = (project / "out" / "ranks" / "table.txt").read_text()
     assert [line.split()[0] for line in table.splitlines()[2:]] == ["run2", "run4", "run1", "run3"]
     assert table.strip() in out
+    assert out.endswith(f"compare: lora-lab compare {project}/out/ranks --html report.html\n")
     assert not (project / "lora-lab-runs").exists()
+
+
+def test_a_sweep_over_what_runs_are_judged_on_is_told_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Varying the resolution makes val_losses that do not compare: said before, marked after."""
+    grid = "name: r\nbase: base.json\nparameters: {train_resolution: [512, 768], net_dim: [8, 4]}"
+    (project / "grid.yaml").write_text(grid)
+    assert run_sweep(project / "grid.yaml", QUIET) == 0
+    out, err = capsys.readouterr()
+    assert "warning: train_resolution decides what val_loss is measured on" in err
+    assert "val_loss of 2 runs marked B does not compare with that of A: train_resolution 768, not 512" in out
+    assert "best: train_resolution=512 net_dim=4 (val_loss 4, of the 2 runs marked A)" in out
+    config = json.loads((project / "out" / "r" / "best.json").read_text())
+    assert config["train_resolution"] == 512
 
 
 def test_nothing_starts_where_a_run_is_bad(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

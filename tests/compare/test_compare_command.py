@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -46,6 +47,29 @@ def test_seeds_are_one_line_with_their_spread(tmp_path: Path) -> None:
         "  ~ marks the 1 setting that the noise does not tell from the best",
         "what mattered for val_loss (part of its variance): net_dim 100%, test_seed 0%",
     ]
+
+
+def test_the_readmes_example_is_what_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers of the sweep that the README shows make the answer that it shows."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"\$ lora-lab compare runs/demo\n(.+?)```", readme, flags=re.DOTALL)
+    assert shown is not None
+    losses = iter((0.0628286, 0.0605410, 0.0635663, 0.0602197, 0.0385554, 0.0391660, 0.0374099, 0.0386849))
+    runs = [
+        Made(
+            axes={"learning_rate": rate, "net_dim": rank, "test_seed": seed},
+            val_loss={60: next(losses)},
+            name=f"learning_rate={rate} net_dim={rank} test_seed={seed}",
+            seconds=730.0,
+        )
+        for rate in (0.0005, 0.005)
+        for rank in (2, 8)
+        for seed in (1, 2)
+    ]
+    make_sweep(tmp_path / "runs", runs, "demo")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "88")
+    assert ask("runs/demo").output.strip() == shown[1].strip()
 
 
 def test_a_clear_lead_is_called_so(tmp_path: Path) -> None:
