@@ -198,7 +198,7 @@ function parallel() {
       svg.append(make("text", { class: "label", x: places[at] + 5, y: ys[at](mark) + 4 }, text.length > 14 ? `${text.slice(0, 13)}…` : text));
     }
   });
-  const lines = make("g");
+  const lines = make("g", { class: runs.length > 100 ? "many" : "few" });
   const drawn = [];
   [...runs].reverse().forEach((run, back) => {
     const points = axes.map((axis, at) => [places[at], of(run, at) === null ? bottom + 8 : ys[at](of(run, at))]);

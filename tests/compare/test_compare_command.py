@@ -18,6 +18,12 @@ from lora_lab.cli.wrap import cells
 from lora_lab.failure import Failure
 
 
+@pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The width of whoever runs the tests is nobody's business."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 def ask(*words: str) -> Result:
     """Run the command as in a pipe: nothing has to fit."""
     return CliRunner().invoke(command, list(words), standalone_mode=False, catch_exceptions=False)
