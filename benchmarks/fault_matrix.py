@@ -105,7 +105,7 @@ def run(name: str, number: int = 50, *, mounts: bool = False, folder: Path | Non
         return Result(f"the script itself failed: {type(error).__name__} {error}, see {top}", 0, False)
     if result.good and folder is None:
         shutil.rmtree(top, ignore_errors=True)
-    return result
+    return result._replace(happened=result.happened.replace(f"{top}/ground/", "").replace(str(top), "…"))
 
 
 def with_mounts() -> bool:
@@ -130,11 +130,15 @@ def shown(result: Result | None) -> str:
 
 
 def write_page(page: Path, rows: Sequence[tuple[str, str, str, str]]) -> None:
-    """Put the table between the page's two marks."""
-    lines = ["| fault | promised | what happened | lost |", "|---|---|---|---|"]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows]
+    """Put the rows into the table between the page's two marks; those of faults that were left out stay."""
     text = page.read_text(encoding="utf-8")
     head, tail = text.partition(BEGIN)[0], text.partition(END)[2]
+    before = text.partition(BEGIN)[2].partition(END)[0].splitlines()
+    known = {line.split(" | ")[0].removeprefix("| "): line for line in before if line.startswith("| ")}
+    for row in rows:
+        known[row[0]] = "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
+    lines = ["| fault | promised | what happened | lost |", "|---|---|---|---|"]
+    lines += [known[name] for name in CELLS if name in known]
     page.write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{tail}", encoding="utf-8")
 
 

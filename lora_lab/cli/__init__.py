@@ -1,9 +1,11 @@
 """The command line. Each command lives in a file of its own and is imported only when it is called."""
 
+import contextlib
 import importlib
 import io
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -95,9 +97,13 @@ def main() -> None:
 
 
 def be_silent() -> None:
-    """Let no library tell its makers anything."""
+    """Let no library tell its makers anything, or leave files where nobody looks for them."""
     for name, value in SILENT.items():
         os.environ.setdefault(name, value)
+    # matplotlib's list of fonts would go to ~/.config and ~/.cache/matplotlib
+    with contextlib.suppress(RuntimeError):  # a user without a home
+        cache = Path(os.environ.get("LORA_LAB_CACHE") or "~/.cache/lora-lab").expanduser()
+        os.environ.setdefault("MPLCONFIGDIR", str(cache / "matplotlib"))
 
 
 def _run() -> int:

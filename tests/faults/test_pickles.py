@@ -42,13 +42,13 @@ def _bare(marker: Path) -> bytes:
 
 def _zipped(marker: Path) -> bytes:
     stream = io.BytesIO()
-    torch.save({"state_dict": {"a": torch.zeros(2), "b": Payload(marker)}}, stream)
+    torch.save({"state_dict": {"b": Payload(marker), "a": torch.zeros(2)}}, stream)
     return stream.getvalue()
 
 
 def _old(marker: Path) -> bytes:
     stream = io.BytesIO()
-    torch.save({"a": torch.zeros(2), "b": Payload(marker)}, stream, _use_new_zipfile_serialization=False)
+    torch.save({"b": Payload(marker), "a": torch.zeros(2)}, stream, _use_new_zipfile_serialization=False)
     return stream.getvalue()
 
 
@@ -98,7 +98,9 @@ def test_every_reader(kind: str, ending: str, marker: Path, tmp_path: Path) -> N
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["base_model", "vae", "lora_model_for_resume", "load_previous_save_state", "folder"])
+@pytest.mark.parametrize(
+    "key", ["base_model", "vae", "lora_model_for_resume", "base_weights", "load_previous_save_state", "folder"]
+)
 def test_every_command(key: str, marker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """lint, train, a sweep's plan, convert and diff: wherever a config can name a file, it is not run."""
     monkeypatch.chdir(tmp_path)
@@ -117,7 +119,8 @@ def test_every_command(key: str, marker: Path, tmp_path: Path, monkeypatch: pyte
             weights.unlink()
         values["base_model"] = "base"
     else:
-        values[key] = "old-state" if key == "load_previous_save_state" else "model.ckpt"
+        named = {"load_previous_save_state": "old-state", "base_weights": ["model.ckpt"]}
+        values[key] = named.get(key, "model.ckpt")
     Path("c.json").write_text(json.dumps({**values, **small, "mixed_precision": "no", "net_dim": 2, "alpha": 2}))
     Path("grid.yaml").write_text("base: c.json\nparameters:\n  net_dim: [2, 4]\n")
     lines = (["lint", "--isolated", "c.json"], ["sweep", "--dry-run", "grid.yaml"], ["convert", "model.ckpt"])
