@@ -53,8 +53,11 @@ class Lines:
         self.say(f"[{self._over}/{self.runs}] {outcome.run.name}: {ending(outcome, self.metric)}")
 
     def say(self, line: str) -> None:
-        """Print a line. A terminal that was closed, or a pipe that nobody reads, must not end the training."""
-        with contextlib.suppress(OSError):
+        """Print a line. A terminal that was closed, or a pipe that nobody reads, must not end the training.
+
+        Nor a signal that comes while a line is printed, and says another (RuntimeError).
+        """
+        with contextlib.suppress(OSError, RuntimeError):
             say(line)
             sys.stdout.flush()
 

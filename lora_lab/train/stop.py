@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,10 @@ from types import FrameType
 
 ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Windows knows no SIGHUP, which the end of a terminal or an ssh connection sends."""
+
+
+SAME_SECONDS = 5.0
+"""Two SIGTERM within so many seconds are one: a cluster sends it to all processes, and a sweep passes it on."""
 
 
 @dataclass
@@ -24,12 +29,15 @@ def listening(tell: Callable[[str], None]) -> Iterator[Stop]:
 
     A signal that the process ignores (nohup) stays ignored. Outside the main thread nothing can be listened to.
     """
-    stop = Stop()
+    stop, heard = Stop(), 0.0
 
     def note(number: int, frame: FrameType | None) -> None:
+        nonlocal heard
+        if number == signal.SIGTERM == stop.number and time.monotonic() - heard < SAME_SECONDS:
+            return
         if stop.number:
             raise KeyboardInterrupt
-        stop.number = number
+        stop.number, heard = number, time.monotonic()
         tell("stopping after this step; once more ends at once")
 
     before = {number: signal.getsignal(number) for number in ASKING} if _in_main_thread() else {}
