@@ -38,7 +38,9 @@ CELLS = {
     "kill -9: a run": Cell("the same command goes on, the end is the same to the byte", kills.a_run),
     "kill -9: a sweep, its workers": Cell("every run once, each the same to the byte, told once", kills.a_sweep),
     "kill -9: the tracking server": Cell("training goes on; `sync` sends the rest, each number once", kills.the_server),
-    "disk full: a LoRA file": Cell("a line; what is there stays; the same command goes on", disks.full_at_a_file, True),
+    "disk full: a LoRA file": Cell(
+        "a line; what is there stays; the same command finishes", disks.full_at_a_file, True
+    ),
     "disk full: a state": Cell("a notice, training goes on; the last state stays", disks.full_at_a_state, True),
     "disk full: the cache": Cell("a line that names it, or training without it", disks.full_cache, True),
     "disk full: the record": Cell("training goes on; a line where nothing can be saved", disks.full_record, True),

@@ -100,7 +100,7 @@ def be_silent() -> None:
     """Let no library tell its makers anything, or leave files where nobody looks for them."""
     for name, value in SILENT.items():
         os.environ.setdefault(name, value)
-    # matplotlib's list of fonts would go to ~/.config and ~/.cache/matplotlib, torch's folder into that of temporary files
+    # matplotlib's list of fonts would go to ~/.config, torch's folder among the temporary files
     with contextlib.suppress(RuntimeError):  # a user without a home
         cache = Path(os.environ.get("LORA_LAB_CACHE") or "~/.cache/lora-lab").expanduser()
         os.environ.setdefault("MPLCONFIGDIR", str(cache / "matplotlib"))
