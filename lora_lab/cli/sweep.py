@@ -97,6 +97,7 @@ def command(grid: Path, no_tracking: bool, **options: Any) -> int:
 def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
     """Plan, lint, train and compare the runs of a grid file; return the exit code. Raises `Failure`."""
     from lora_lab.cli.places import check_places
+    from lora_lab.cli.register import check_register
     from lora_lab.cli.search import run_search
     from lora_lab.cli.sweep_outlook import show_outlook
     from lora_lab.cli.sweep_run import jobs_of, sweep_folder, train_all
@@ -108,7 +109,7 @@ def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
 
     options = options or SweepOptions()
     check_places(options)
-    check_register(options)
+    check_register(options.register, tracking=options.tracking)
     if options.name is not None and not can_name_a_folder(options.name):
         raise Failure(f"{options.name!r} cannot name a sweep", "its runs go to a folder of that name")
     planned = _planned_folder(grid_path, options) if grid_path.is_dir() else _planned_grid(grid_path, options)
@@ -130,16 +131,6 @@ def run_sweep(grid_path: Path, options: SweepOptions | None = None) -> int:
     if options.dry_run:
         return 0
     return train_all(judged, jobs, grid, grid_path, options)
-
-
-def check_register(options: SweepOptions) -> None:
-    """Raise `Failure` for a name that MLflow's registry does not take, before hours of training."""
-    if options.register is None:
-        return
-    if not options.register.strip() or set(options.register) & set("/:'\""):
-        raise Failure(f"{options.register!r} cannot name a registered model", "leave out / : and quotes")
-    if not options.tracking:
-        raise Failure("--register needs MLflow, and --no-tracking turns it off", "leave one of them out")
 
 
 def _planned_grid(path: Path, options: SweepOptions) -> "tuple[Grid, Plan | Space] | None":

@@ -36,9 +36,6 @@ SEARCH_PARTS = 10
 COMPLETE = ("FINISHED", "PRUNED")
 """Ends of runs that nobody trains again."""
 
-ALIAS = "best"
-"""Of a registered model: the version that the newest sweep found best."""
-
 
 def train_all(
     judged: "JudgedPlan", jobs: "Sequence[Job] | Search", grid: "Grid", grid_path: Path, options: "SweepOptions"
@@ -160,17 +157,16 @@ def _recorded(jobs: "Sequence[Job] | Search", sweep: _Sweep, tracker: "Tracker",
 
 def _register(model: str, outcomes: Sequence["Outcome"], plan: "Plan", tracker: "Tracker") -> None:
     """Make the best run's LoRA a version of the registered model."""
+    from lora_lab.cli.register import registered
     from lora_lab.cli.table import best_of
-    from lora_lab.tracking.events import Registered
 
     best = best_of(outcomes, plan.metric)
     if best is None:
         tracker.warn(f"no run has finished with a {plan.metric.name}: nothing is registered as {model}")
         return
     metric = plan.metric.name
-    varied = {f"lora_lab.{axis}": str(value) for axis, value in best.run.axes.items()}
-    tags = {"lora_lab.sweep": plan.name, "lora_lab.run": best.run.name, metric: f"{best.metrics[metric]:.6g}", **varied}
-    tracker.append(best.folder, Registered(model=model, alias=ALIAS, tags=tags))
+    about = {"lora_lab.sweep": plan.name, metric: f"{best.metrics[metric]:.6g}"}
+    tracker.append(best.folder, registered(model, best, about))
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def command(folder: Path, tracking_uri: str | None) -> int:
         told.append(line)
         say(f"warning: {line}", err=True)
 
-    shipper = Shipper(target, warn)
+    shipper = Shipper(target, warn, waits=True)
     for path in folders:
         shipper.add(path)
     complete = shipper.close(None)

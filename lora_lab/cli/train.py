@@ -6,11 +6,13 @@ import io
 import json
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from lora_lab.cli.register import check_register, registered
 from lora_lab.cli.say import say
 from lora_lab.failure import Failure
 
@@ -19,17 +21,13 @@ if TYPE_CHECKING:
 
     from lora_lab.cli.live import Lines
     from lora_lab.config import TrainConfig
-    from lora_lab.lint import LintResult
+    from lora_lab.lint import Finding, LintResult
     from lora_lab.sweep.footprint import Probe
     from lora_lab.sweep.roles import Job, Progress, RunToTrain, Train, TrainResult
-    from lora_lab.tracking.events import Event
-    from lora_lab.tracking.recorder import Recorder, Tracker
+    from lora_lab.tracking.recorder import Tracker
 
 TRAINER = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "PIL", "numpy")
 """The libraries that the trainer is made of."""
-
-LOGS = "lora-lab-logs"
-"""Below the output folder: what each run told while it trained."""
 
 
 @click.command(short_help="Train one LoRA.")
@@ -37,10 +35,9 @@ LOGS = "lora-lab-logs"
 @click.option("--output-folder", type=click.Path(path_type=Path), help="Write the LoRA to DIR, not to the config's.")
 @click.option("--tracking-uri", metavar="URI", help="An MLflow server or database; ./lora-lab-runs/mlflow.db without.")
 @click.option("--no-tracking", is_flag=True, help="Do not log to MLflow.")
+@click.option("--register", metavar="MODEL", help="Register the LoRA in MLflow as MODEL, with the alias best.")
 @click.option("--dialect", metavar="NAME", help="Whose keys CONFIG has, where the keys themselves do not tell.")
-def command(
-    config: Path, output_folder: Path | None, tracking_uri: str | None, no_tracking: bool, dialect: str | None
-) -> int:
+def command(config: Path, output_folder: Path | None, no_tracking: bool, dialect: str | None, **options: Any) -> int:
     """Train the LoRA of the config file CONFIG.
 
     CONFIG is JSON, TOML or YAML in lora_lab's keys, or a config of kohya's GUI, sd-scripts (TOML or a command line) or
@@ -53,16 +50,19 @@ def command(
     rank = process_rank()
     if rank:
         return _follow(config, output_folder, dialect)
-    ready = _linted(config, output_folder, dialect)
-    if ready is None:
+    where = Where(tracking=not no_tracking, **options)
+    check_register(where.register, tracking=where.tracking)
+    linted = _linted(config, output_folder, dialect)
+    if linted is None:
         return 1
+    ready, findings = linted
     if ready.save_json_folder:
         _save_json(ready)
     if ready.save_json_only:
         if not ready.save_json_folder:
             raise Failure("save_json_only is true but save_json_folder names no folder", "name one, or set it to false")
         return 0
-    return _train(ready, tracking_uri, tracking=not no_tracking)
+    return _train(ready, findings, where)
 
 
 def process_rank() -> int:
@@ -75,9 +75,10 @@ def process_rank() -> int:
 def _follow(path: Path, output_folder: Path | None, dialect: str | None) -> int:
     """Train beside the first process, which alone writes and tells."""
     with contextlib.redirect_stderr(io.StringIO()):
-        config = _linted(path, output_folder, dialect)
-    if config is None:
+        linted = _linted(path, output_folder, dialect)
+    if linted is None:
         return 1
+    config, _ = linted
     if config.save_json_only:
         return 0
     from lora_lab.sweep.roles import RunToTrain
@@ -90,8 +91,10 @@ def _follow(path: Path, output_folder: Path | None, dialect: str | None) -> int:
     return 2 if isinstance(result, Failure) else 0
 
 
-def _linted(path: Path, output_folder: Path | None, dialect: str | None) -> "TrainConfig | None":
-    """Return the config with absolute paths; None, after saying why, where lint finds errors."""
+def _linted(
+    path: Path, output_folder: Path | None, dialect: str | None
+) -> "tuple[TrainConfig, tuple[Finding, ...]] | None":
+    """Return the config with absolute paths, and what lint says; None, after saying why, where it finds errors."""
     from lora_lab.config import with_absolute_paths
     from lora_lab.document.trainable import read_trainable, reading
     from lora_lab.lint import Disk, lint_document
@@ -107,7 +110,7 @@ def _linted(path: Path, output_folder: Path | None, dialect: str | None) -> "Tra
     config = with_absolute_paths(result.config, document.folder)
     if output_folder is not None:
         config = config.model_copy(update={"output_folder": str(output_folder.absolute()), "multi_run_folder": None})
-    return config
+    return config, tuple(result.findings)
 
 
 def _show(path: Path, result: "LintResult") -> None:
@@ -134,7 +137,16 @@ def _save_json(config: "TrainConfig") -> None:
     say(f"config written to {path}")
 
 
-def _train(config: "TrainConfig", tracking_uri: str | None, *, tracking: bool) -> int:
+@dataclass(frozen=True)
+class Where:
+    """What MLflow is told: which one, whether at all, and as what the LoRA is registered there."""
+
+    tracking_uri: str | None
+    tracking: bool
+    register: str | None
+
+
+def _train(config: "TrainConfig", findings: "tuple[Finding, ...]", where: Where) -> int:
     from lora_lab.cli.live import make_watch
     from lora_lab.sweep.plan import PlannedRun
     from lora_lab.sweep.roles import Job
@@ -145,22 +157,24 @@ def _train(config: "TrainConfig", tracking_uri: str | None, *, tracking: bool) -
     train = built_in_trainer()
     run = PlannedRun(0, config.change_output_name or "last", {}, {})
     watch = make_watch(1)
-    tracker = Tracker(choose_target(tracking_uri) if tracking else None, "train", watch.warn)
+    tracker = Tracker(choose_target(where.tracking_uri) if where.tracking else None, "train", watch.warn)
     try:
         if config.multi_run_folder:
-            return _train_numbered(Job(run, config, _identity(config)), train, tracker, watch)
-        return _train_here(Job(run, config, ""), train, tracker, watch)
+            job = Job(run, config, _identity(config), findings)
+            return _train_numbered(job, train, tracker, watch, where.register)
+        return _train_here(Job(run, config, "", findings), train, tracker, watch, where.register)
     finally:
         watch.close()
         tracker.close()
 
 
-def _train_here(job: "Job", train: "Train", tracker: "Tracker", watch: "Lines") -> int:
-    """Train into the output folder, with what the run tells below `LOGS`."""
+def _train_here(job: "Job", train: "Train", tracker: "Tracker", watch: "Lines", register: str | None) -> int:
+    """Train into the output folder, with what the run tells in a log below it."""
+    from lora_lab.cli.train_log import TrainLog
     from lora_lab.sweep.roles import RunProgress, RunToTrain
 
     folder = Path(job.config.output_folder)
-    log = _Log(folder / LOGS, job.run.name, tracker)
+    log = TrainLog(job, folder, tracker)
     run = RunToTrain(config=job.config, folder=folder, record=log, name="", ended=lambda result: None)
 
     def progress(step: "Progress") -> None:
@@ -171,11 +185,14 @@ def _train_here(job: "Job", train: "Train", tracker: "Tracker", watch: "Lines") 
         watch.started(job, folder)
         try:
             (result,) = train([run], progress)
+            if isinstance(result, Failure):
+                raise result
+            outcome = log.finished(result)
+            if register:
+                log(registered(register, outcome, {}))
         finally:
             watch.close()
             log.close()
-    if isinstance(result, Failure):
-        raise result
     _show_result(result.lora, result.metrics, result.steps, result.seconds)
     return 0
 
@@ -183,6 +200,7 @@ def _train_here(job: "Job", train: "Train", tracker: "Tracker", watch: "Lines") 
 @contextlib.contextmanager
 def _alone(folder: Path, name: str) -> "Iterator[None]":
     """Hold the right to train that name into a folder; raises `Failure` where another process has it, or none can."""
+    from lora_lab.cli.train_log import LOGS
     from lora_lab.locks import held_if_free
 
     lock = folder / LOGS / f".{name}.lock"
@@ -199,7 +217,7 @@ def _alone(folder: Path, name: str) -> "Iterator[None]":
         yield
 
 
-def _train_numbered(job: "Job", train: "Train", tracker: "Tracker", watch: "Lines") -> int:
+def _train_numbered(job: "Job", train: "Train", tracker: "Tracker", watch: "Lines", register: str | None) -> int:
     """Train into the next free `run1`, `run2`, ... of `multi_run_folder`, or where an attempt at this run stopped."""
     from lora_lab.sweep.attempt import train_together
     from lora_lab.sweep.roles import Surroundings
@@ -212,6 +230,8 @@ def _train_numbered(job: "Job", train: "Train", tracker: "Tracker", watch: "Line
         return 130
     if outcome.lora is None:
         raise Failure(outcome.reason)
+    if register:
+        tracker.append(folder, registered(register, outcome, {}))
     _show_result(outcome.lora, outcome.metrics, outcome.steps, outcome.seconds)
     return 0
 
@@ -230,49 +250,6 @@ def _show_result(lora: Path, metrics: "Mapping[str, float]", steps: int, seconds
 
     figures = ", ".join(f"{key} {metrics[key]:.5g}" for key in ("val_loss", "loss") if key in metrics)
     say(f"trained {steps} steps in {duration(seconds)}: {figures}\n{lora}")
-
-
-class _Log:
-    """A `Record` that opens the run's log when the run says what it is: one that was interrupted goes on in its log."""
-
-    def __init__(self, logs: Path, name: str, tracker: "Tracker") -> None:
-        self._logs = logs
-        self._name = name
-        self._tracker = tracker
-        self._recorder: Recorder | None = None
-
-    def __call__(self, event: "Event") -> None:
-        """Keep the event; what comes before a run's start (its failure) has no run to belong to."""
-        from lora_lab.tracking.events import DECIDES, RunStarted
-
-        if self._recorder is None and isinstance(event, RunStarted):
-            self._recorder = self._tracker.recorder(self._place(event.tags.get(DECIDES, "")))
-        if self._recorder is not None:
-            self._recorder(event)
-
-    def close(self) -> None:
-        """Close the log, if there is one."""
-        if self._recorder is not None:
-            self._recorder.close()
-
-    def _place(self, decides: str) -> Path:
-        from lora_lab.tracking.spool import can_go_on
-
-        new = self._unused()
-        before = sorted(self._logs.iterdir(), reverse=True) if self._logs.is_dir() else []
-        for folder in before:
-            if len(folder.name) == len(new) and folder.name.startswith(f"{self._name}-"):
-                return folder if can_go_on(folder, decides) else self._logs / new
-        return self._logs / new
-
-    def _unused(self) -> str:
-        """Return the name of a new log: with the time, and where a clock was set back, one that nobody has yet."""
-        second = int(time.time())
-        while True:
-            name = f"{self._name}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(second))}"
-            if not (self._logs / name).exists():
-                return name
-            second += 1
 
 
 def built_in_trainer() -> "Train":

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from lora_lab.sweep.roles import (
     TrainResult,
 )
 from lora_lab.sweep.run_folder import CONFIG, ERROR, LINT, LOCK, RunRecord, read_record, write_record
-from lora_lab.sweep.summary import finding_tags, run_note
+from lora_lab.sweep.summary import finding_tags, findings_text, run_note
 from lora_lab.tracking.describe import run_started
 from lora_lab.tracking.events import (
     VALIDATION_SET,
@@ -174,10 +174,9 @@ class _Attempt:
 
     def prepare(self) -> None:
         """Write what is known before the first step; raises `Failure` where the disk takes nothing."""
-        findings = [{**asdict(finding), "span": None, "fix": None} for finding in self._job.findings]
         try:
             write_whole(self._folder / CONFIG, _json(self._config.model_dump(mode="json")))
-            write_whole(self._folder / LINT, _json(findings))
+            write_whole(self._folder / LINT, findings_text(self._job))
             write_record(self._folder, self._note)
             (self._folder / ERROR).unlink(missing_ok=True)
         except OSError as error:

@@ -1,6 +1,8 @@
 """What a run and a sweep are, in a few lines of Markdown: MLflow shows them above everything else."""
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from lora_lab.sweep.grid import label
 from lora_lab.sweep.roles import Job, Outcome
@@ -33,6 +35,12 @@ def finding_tags(job: Job) -> dict[str, str]:
         "lora_lab.lint.infos": str(severities.count("info")),
         **({"lora_lab.lint.codes": ", ".join(codes)} if codes else {}),
     }
+
+
+def findings_text(job: Job) -> str:
+    """Return what lint says of a run, as the JSON that is kept with it."""
+    findings = [{**asdict(finding), "span": None, "fix": None} for finding in job.findings]
+    return json.dumps(findings, indent=2, ensure_ascii=False, default=str) + "\n"
 
 
 def sweep_note(table: str, best: str, shares: Mapping[str, float], metric: str) -> str:

@@ -14,6 +14,9 @@ VALIDATION_SET = "lora_lab.validation_set"
 NO_VALIDATION = "none"
 """The value of that tag where no pictures are held out."""
 
+LORA_FOLDER = "lora"
+"""Of a run's artifacts: the one with its LoRA files."""
+
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 

@@ -5,14 +5,18 @@ which whoever ships need not have, and asks the network about the base model.
 """
 
 import contextlib
+import filecmp
 import importlib.metadata
 import os
 import shutil
 import tempfile
+import urllib.parse
+import urllib.request
+import uuid
 from pathlib import Path
 from typing import Any
 
-from lora_lab.tracking.events import LoraModel, Registered
+from lora_lab.tracking.events import LORA_FOLDER, LoraModel, Registered
 
 FLAVOUR = "diffusers"
 WEIGHTS = "adapter_weights"
@@ -44,6 +48,8 @@ def log_lora(client: Any, run_id: str, experiment_id: str, event: LoraModel) -> 
     with tempfile.TemporaryDirectory(prefix="lora-lab-model-") as folder:
         write_model(Path(folder), event, run_id=run_id, model_id=model.model_id)
         client.log_model_artifacts(model.model_id, folder)
+    kept = _local(client.get_run(run_id).info.artifact_uri) / LORA_FOLDER / event.path.name
+    keep_once(kept, _local(model.artifact_location) / WEIGHTS / WEIGHT_FILE)
     client.finalize_logged_model(model.model_id, "READY")
     _connect(client, run_id, model.model_id, event.step)
 
@@ -149,6 +155,27 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def keep_once(file: Path, other: Path) -> None:
+    """Let two files of a store that is a folder here, the run's LoRA and its model's, be one on the disk.
+
+    A store cannot be told so from outside: on a server's own, both are kept.
+    """
+    beside = file.with_name(f".{uuid.uuid4().hex[:8]}")
+    with contextlib.suppress(OSError, ValueError):
+        if not file.samefile(other) and filecmp.cmp(file, other, shallow=False):
+            try:
+                os.link(other, beside)
+                beside.replace(file)
+            finally:
+                beside.unlink(missing_ok=True)
+
+
+def _local(uri: str) -> Path:
+    """Return where an address of a store lies here; a path that is not there for stores elsewhere."""
+    parts = urllib.parse.urlsplit(uri)
+    return Path(urllib.request.url2pathname(parts.path)) if parts.scheme in ("", "file") else Path(os.devnull, "no")
 
 
 def _model_name(text: str) -> str:

@@ -29,6 +29,7 @@ PARAMS_PER_CALL = 100
 PARAM_LENGTH = 6000
 TAG_LENGTH = 5000
 KEY_TAG = "lora_lab.key"
+DATASET = "dataset.json"
 REFUSALS = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"})
 
 QUIET = {
@@ -59,6 +60,7 @@ class MlflowWriter:
         self._target = target
         self._experiments: dict[str, str] = {}
         self._begun: set[tuple[str, str, int]] = set()  # pictures that may have arrived although an error was told
+        self._looked: set[str] = set()  # runs of which it is known what an earlier process may have begun
         with alone(target):
             self._client = MlflowClient(tracking_uri=target.uri)
             self._client.search_experiments(max_results=1)
@@ -190,12 +192,17 @@ class MlflowWriter:
             profile=json.dumps(event.profile, ensure_ascii=False, default=str),
         )
         self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+        about = {"name": event.name, "digest": event.digest, "source": event.source, **event.profile}
+        # MLflow's page shows the profile's number of rows and nothing else of it
+        self._client.log_text(run_id, json.dumps(about, indent=2, ensure_ascii=False, default=str), DATASET)
 
     def _write_picture(self, run_id: str, event: SamplePicture, time_ms: int) -> None:
         from PIL import Image, UnidentifiedImageError
 
         place = (run_id, event.key, event.step)
-        if place in self._begun and self._has_picture(run_id, event):
+        uncertain = place in self._begun or run_id not in self._looked
+        if uncertain and self._has_picture(run_id, event):
+            self._looked.add(run_id)
             self._client.set_tag(run_id, "mlflow.loggedImages", "True")
             return
         try:
@@ -203,6 +210,7 @@ class MlflowWriter:
             picture.load()
         except UnidentifiedImageError as error:
             raise ValueError(str(error)) from error  # an OSError otherwise, as a tracker that is down would be
+        self._looked.add(run_id)
         self._begun.add(place)
         self._client.log_image(run_id, picture, key=event.key, step=event.step, timestamp=time_ms)
         self._begun.discard(place)

@@ -5,9 +5,10 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
+from lora_lab.tracking.apart import ShippingProcess
 from lora_lab.tracking.events import Event, RunEnded, RunStarted
-from lora_lab.tracking.ship import Shipper
 from lora_lab.tracking.spool import Spool
 from lora_lab.tracking.system_metrics import SystemSampler
 from lora_lab.tracking.target import Target
@@ -75,10 +76,22 @@ class Recorder:
         return self._tracker.close(timeout) if self._owns_tracker else True
 
 
-class Tracker:
-    """One thread that ships the runs of one experiment. With `target` None the runs are only kept on disk."""
+class Ships(Protocol):
+    """Who brings spools to a tracker: `ShippingProcess`, or a `Shipper` in this process."""
 
-    def __init__(self, target: Target | None, experiment: str, warn: Callable[[str], None]) -> None:
+    def add(self, folder: Path) -> None: ...  # noqa: D102
+    def close(self, timeout: float | None) -> bool: ...  # noqa: D102
+
+
+Ship = Callable[[Target, Callable[[str], None]], Ships]
+
+
+class Tracker:
+    """Ships the runs of one experiment, in a process beside. With `target` None the runs are only kept on disk."""
+
+    def __init__(
+        self, target: Target | None, experiment: str, warn: Callable[[str], None], ship: Ship = ShippingProcess
+    ) -> None:
         """Start shipping to `target`; where mlflow is not installed, say so and keep the runs on disk."""
         self._experiment = experiment
         self.warn = warn
@@ -86,7 +99,7 @@ class Tracker:
         if target is not None and importlib.util.find_spec("mlflow") is None:
             warn("mlflow is not installed: the runs are kept in their folders only; pip install 'lora-lab[mlflow]'")
             target = None
-        self._shipper = None if target is None else Shipper(target, warn)
+        self._shipper = None if target is None else ship(target, warn)
 
     def recorder(self, run_folder: Path, parent: Path | None = None) -> Recorder:
         """Return the recorder of the run in `run_folder`; `parent` is the folder of the run it is nested under.
@@ -128,8 +141,9 @@ def open_recorder(
     parent: Path | None,
     run_folder: Path,
     warn: Callable[[str], None],
+    ship: Ship = ShippingProcess,
 ) -> Recorder:
     """Return a recorder for one run with a tracker of its own, which `Recorder.close` closes too."""
-    tracker = Tracker(target, experiment, warn)
+    tracker = Tracker(target, experiment, warn, ship)
     recorder = tracker.recorder(run_folder, parent)
     return Recorder(recorder._spool, tracker, owns_tracker=True)

@@ -1,12 +1,13 @@
-"""The thread that reads spools and writes them to MLflow, so that training never waits for a tracker."""
+"""Reads spools and writes them to MLflow, in a thread: `apart` gives it a process of its own."""
 
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from lora_lab.locks import held_if_free
+from lora_lab.locks import held, held_if_free
 from lora_lab.tracking.contact_sheet import SHEET, write_contact_sheet
 from lora_lab.tracking.events import Artifact, Metrics, RunEnded, SamplePicture, SystemMetrics
 from lora_lab.tracking.mlflow_writer import MlflowWriter, is_refusal
@@ -22,12 +23,18 @@ from lora_lab.tracking.spool import (
 )
 from lora_lab.tracking.target import Target, without_secrets
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 60.0
 EVENTS_PER_PARCEL = 200
 NUMBERS = (Metrics, SystemMetrics)
+MOST_LOSSES = 5
+GONE = "RESOURCE_DOES_NOT_EXIST"
 LOCK = ".events.sent.lock"
 """Beside the spool: who ships it holds this, so that two processes never tell a tracker the same thing twice."""
+
+
+class LostError(Exception):
+    """The tracker has forgotten a run that it had: its database is gone, or another one stands behind its address."""
 
 
 class Writer(Protocol):
@@ -52,13 +59,20 @@ class Shipper:
     """Ships every spool it is given, in the order given, in a thread of its own.
 
     A tracker that does not answer is told to `warn` once and tried again with growing pauses; the events wait in their
-    spools. What the tracker refuses is told and left out.
+    spools. What the tracker refuses is told and left out. A spool that another process is just shipping is left to it,
+    or waited for if `waits` is true.
     """
 
     def __init__(
-        self, target: Target, warn: Callable[[str], None], make_writer: Callable[[Target], Writer] = MlflowWriter
+        self,
+        target: Target,
+        warn: Callable[[str], None],
+        make_writer: Callable[[Target], Writer] = MlflowWriter,
+        *,
+        waits: bool = False,
     ) -> None:
         """Start the thread; it imports mlflow itself."""
+        self._waits = waits
         self._target = target
         self._warn = warn
         self._make_writer = make_writer
@@ -81,15 +95,12 @@ class Shipper:
         self._closing.set()
         self._thread.join(timeout)
         if self._thread.is_alive() or self._down:
-            self._warn(
-                f"the tracker {self._target.shown} has not got everything; "
-                "what is missing stays in the events.jsonl of the run folders; `lora-lab sync` ships it later"
-            )
+            self._warn(incomplete(self._target))
             return False
         return True
 
     def _work(self) -> None:
-        pause = POLL_SECONDS
+        pause, forgotten = POLL_SECONDS, 0
         while True:
             closing = self._closing.is_set()  # read before the round, so that nothing recorded earlier is missed
             try:
@@ -98,12 +109,25 @@ class Shipper:
             except ImportError as error:
                 self._fail(error)
                 return
+            except LostError as error:
+                self._start_over()
+                forgotten += 1
+                if closing and forgotten < MOST_LOSSES:
+                    continue
+                self._fail(error)
             except Exception as error:  # whatever a tracker does, the training goes on
                 self._fail(error)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             if closing:
                 return
             self._closing.wait(pause)
+
+    def _start_over(self) -> None:
+        """Look anew at what the tracker has, of everything."""
+        self._writer = None
+        with self._lock:
+            for line in self._lines:
+                line.checked = False
 
     def _fail(self, error: Exception) -> None:
         """Warn, but once for each time that the tracker goes away."""
@@ -130,10 +154,20 @@ class Shipper:
             return
         if line.checked and line.sent is not None and size <= line.sent.offset:
             return
-        with held_if_free(line.folder / LOCK) as free:
+        with self._alone(line.folder / LOCK) as free:
             header = read_header(line.folder)
             if free and header is not None:
                 self._ship_alone(writer, line, header)
+
+    @contextlib.contextmanager
+    def _alone(self, lock: Path) -> Iterator[bool]:
+        """Hold a lock, and say whether that is so."""
+        if self._waits:
+            with held(lock):
+                yield True
+        else:
+            with held_if_free(lock) as free:
+                yield free
 
     def _ship_alone(self, writer: Writer, line: _Line, header: SpoolHeader) -> None:
         line.sent = read_sent(line.folder, self._target.key)
@@ -172,12 +206,20 @@ class Shipper:
         except Exception as error:
             if not is_refusal(error):
                 raise
+            if getattr(error, "error_code", "") == GONE and not writer.knows(run_id):
+                raise LostError(f"it has forgotten run {run_id}") from error
             if len(parcel) == 1:
                 reason = without_secrets(str(error))[:300]
                 self._warn(f"the tracker left out a {type(parcel[0].event).__name__} event: {reason}")
                 return
             for event in parcel:
                 self._write(writer, run_id, experiment_id, [event])
+
+
+def incomplete(target: Target) -> str:
+    """Return the line that says what becomes of what a tracker has not got."""
+    missing = "what is missing stays in the events.jsonl of the run folders; `lora-lab sync` ships it later"
+    return f"the tracker {target.shown} has not got everything; {missing}"
 
 
 def parcels(events: Sequence[SpooledEvent]) -> list[list[SpooledEvent]]:

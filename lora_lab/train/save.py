@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lora_lab.config import TrainConfig, effective_alpha, sides
-from lora_lab.tracking.events import Artifact, LoraModel, SamplePicture
+from lora_lab.tracking.events import LORA_FOLDER, Artifact, LoraModel, SamplePicture
 from lora_lab.train import lora_file, metadata, sample, state
 from lora_lab.train.average import shown
 from lora_lab.train.data import tags
@@ -90,7 +90,7 @@ class Saver:
         with shown(member):
             tensors = lora_file.state_dict(member.layers, lora_file.SAVE_DTYPES[config.save_precision])
         lora_file.save_lora(path, tensors, about)
-        member.record(Artifact(path=path, folder="lora"))
+        member.record(Artifact(path=path, folder=LORA_FOLDER))
         return path
 
     def _draw(self, member: Member, step: int) -> None:

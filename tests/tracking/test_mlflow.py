@@ -16,6 +16,7 @@ from lora_lab.tracking.describe import run_started
 from lora_lab.tracking.events import Artifact, DatasetUsed, Metrics, RunEnded, RunStarted, SamplePicture
 from lora_lab.tracking.recorder import Tracker, open_recorder
 from lora_lab.tracking.server import experiments, free_port, start_server
+from lora_lab.tracking.ship import Shipper
 from lora_lab.tracking.target import Target, choose_target
 from lora_lab.tracking.view import VIEW_TAG, View, runs_address, view_state
 
@@ -30,7 +31,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     environment = dict(os.environ)
     target = choose_target(f"sqlite:///{root}/lora-lab-runs/mlflow.db")
     warnings: list[str] = []
-    with Tracker(target, "rank", warnings.append) as tracker:
+    with Tracker(target, "rank", warnings.append, Shipper) as tracker:
         _log_sweep(tracker, root / "rank")
     _log_single(target, root / "single", warnings)
     assert warnings == []
@@ -67,7 +68,7 @@ def _log_sweep(tracker: Tracker, folder: Path) -> None:
 
 
 def _log_single(target: Target, folder: Path, warnings: list[str]) -> None:
-    recorder = open_recorder(target, "train", None, folder, warnings.append)
+    recorder = open_recorder(target, "train", None, folder, warnings.append, Shipper)
     recorder(run_started(check(BASE).config, name="alone", tags={}))
     (folder / "bad.png").write_text("no picture")
     recorder(Metrics(step=1, values={"loss": 0.5}, time_ms=1_700_000_000_000))
@@ -153,7 +154,7 @@ def test_the_experiment_carries_the_view(client: Any) -> None:
 def test_a_second_sweep_in_the_folder_is_the_same_parent(store: Target, client: Any, tmp_path: Path) -> None:
     """Going on with a sweep adds to its parent run; an experiment in the bin is brought back."""
     for _ in range(2):
-        with Tracker(store, "again", pytest.fail) as tracker:
+        with Tracker(store, "again", pytest.fail, Shipper) as tracker:
             parent = tracker.recorder(tmp_path / "again")
             parent(RunStarted(name="again", params={}, tags={"lora_lab.run": "sweep"}))
             parent(RunEnded(status="FINISHED"))
@@ -166,7 +167,7 @@ def test_a_second_sweep_in_the_folder_is_the_same_parent(store: Target, client: 
 def test_a_file_that_is_gone_or_no_picture_costs_itself(store: Target, client: Any, tmp_path: Path) -> None:
     """What can't be shipped is told and left out; what follows arrives."""
     warnings: list[str] = []
-    recorder = open_recorder(store, "broken", None, tmp_path, warnings.append)
+    recorder = open_recorder(store, "broken", None, tmp_path, warnings.append, Shipper)
     (tmp_path / "bad.png").write_text("no picture")
     recorder(SamplePicture(step=1, key="k", path=tmp_path / "bad.png"))
     recorder(Artifact(path=tmp_path / "gone"))
@@ -221,7 +222,7 @@ def test_addresses_name_the_view_where_there_is_one() -> None:
 
 def test_a_run_that_goes_on_keeps_its_first_parameters(store: Target, client: Any, tmp_path: Path) -> None:
     """MLflow never changes a parameter: what is new is added, and the rest of the start still counts."""
-    recorder = open_recorder(store, "resumed", None, tmp_path, pytest.fail)
+    recorder = open_recorder(store, "resumed", None, tmp_path, pytest.fail, Shipper)
     recorder(RunStarted(name="first", params={"a": "1", "b": "2"}))
     recorder(RunStarted(name="second", params={"a": "other", "c": "3"}, tags={"t": "u"}))
     recorder(RunEnded(status="FINISHED"))

@@ -20,6 +20,7 @@ from lora_lab.tracking import ship
 from lora_lab.tracking.events import Metrics, RunEnded, RunStarted, SamplePicture
 from lora_lab.tracking.recorder import Tracker
 from lora_lab.tracking.server import Server, authorization, free_port, start_server
+from lora_lab.tracking.ship import Shipper
 from lora_lab.tracking.target import Target, choose_target, without_secrets
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mlflow's imports warn of themselves
@@ -126,7 +127,7 @@ def check_run(address: str, experiment: str) -> None:
 
 def test_a_server_gets_everything(server: Server, tmp_path: Path) -> None:
     """With a server in place of a database nothing is missing, and artifacts go where the server keeps them."""
-    with Tracker(Target(server.address), "plain", pytest.fail) as tracker:
+    with Tracker(Target(server.address), "plain", pytest.fail, Shipper) as tracker:
         record_run(tracker, tmp_path / "run")
         assert tracker.close(120)
     check_run(server.address, "plain")
@@ -139,7 +140,7 @@ def test_a_server_in_trouble_costs_nothing(mood: str, way: tuple[Way, str], serv
     state.mood = mood
     state.seconds = 1.0
     warnings: list[str] = []
-    tracker = Tracker(Target(address), mood, warnings.append)
+    tracker = Tracker(Target(address), mood, warnings.append, Shipper)
     assert record_run(tracker, tmp_path / "run") < 1, "50 steps that wait for nobody"
     while state.asked < 2:
         time.sleep(0.01)
@@ -155,13 +156,13 @@ def test_a_server_that_is_away_gets_everything_later(server: Server, tmp_path: P
     port = free_port(5800)
     warnings: list[str] = []
     away = Target(f"http://user:geheim@127.0.0.1:{port}")
-    tracker = Tracker(away, "away", warnings.append)
+    tracker = Tracker(away, "away", warnings.append, Shipper)
     record_run(tracker, tmp_path / "run")
     assert not tracker.close(60)
     assert "does not answer" in warnings[0]
     assert "lora-lab sync" in warnings[-1]
     assert "geheim" not in "".join(warnings)
-    with Tracker(Target(server.address), "away", pytest.fail) as later:
+    with Tracker(Target(server.address), "away", pytest.fail, Shipper) as later:
         later.catch_up(tmp_path / "run")
         assert later.close(120)
     check_run(server.address, "away")
@@ -216,7 +217,7 @@ def test_a_server_on_postgresql(postgres: str, tmp_path: Path, monkeypatch: pyte
     started = start_server(Target(postgres, tmp_path / "artifacts"), free_port(5650))
     try:
         assert "geheim" not in " ".join(map(str, started.process.args))  # type: ignore[arg-type]
-        with Tracker(Target(started.address), "postgres", pytest.fail) as tracker:
+        with Tracker(Target(started.address), "postgres", pytest.fail, Shipper) as tracker:
             record_run(tracker, tmp_path / "run")
             assert tracker.close(120)
         check_run(started.address, "postgres")

@@ -9,6 +9,7 @@ import pytest
 
 from lora_lab.tracking.events import DatasetUsed, LoraModel
 from lora_lab.tracking.recorder import open_recorder
+from lora_lab.tracking.ship import Shipper
 from lora_lab.tracking.target import choose_target
 
 
@@ -25,7 +26,7 @@ def test_a_trained_lora_loads_into_a_pipeline_from_mlflow(
     (used,) = trained.told(DatasetUsed)  # type: ignore[attr-defined]
     assert used.profile["commonest_tags"]["lumi"] == used.profile["num_rows"] == 8
     target = choose_target(f"sqlite:///{tmp_path}/mlflow.db")
-    recorder = open_recorder(target, "train", None, tmp_path / "log", pytest.fail)
+    recorder = open_recorder(target, "train", None, tmp_path / "log", pytest.fail, Shipper)
     for event in trained.events:  # type: ignore[attr-defined]
         recorder(event)
     assert recorder.close(120)
