@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from lora_lab.lint.machine import Machine
 from lora_lab.lint.probes import Gpu, Probes, parse_nvidia_smi
+from lora_lab.tracking import recorder
 
 # Processes that test at once share the cores: two threads for each of two processes on two cores are slower than one.
 _workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -82,4 +83,12 @@ def _caches_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     """Keep what tests cache out of the person's own folder; processes that are started know of it too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LORA_LAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _patient() -> Iterator[None]:
+    """Let trackers have the time that they need: a busy machine is no reason to fail."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recorder, "CLOSE_SECONDS", 900.0)
         yield

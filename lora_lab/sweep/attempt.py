@@ -187,7 +187,8 @@ class _Attempt:
         """Open the run's record and say what it is going to be."""
         recording = self._around.open_recorder(self._folder)
         tags = {**self._tags(), CUT_SHORT: ""} if self._was_cut_short else self._tags()
-        start = run_started(self._config, name=self._job.run.name, tags=tags)
+        # the config as it was given: a folder of its own would look like something that the sweep has varied
+        start = run_started(self._job.config, name=self._job.run.name, tags=tags)
         recording(start)
         recording(Artifact(path=self._folder / CONFIG))
         recording(Artifact(path=self._folder / LINT))

@@ -15,7 +15,8 @@ from lora_lab.tracking.target import Target
 from lora_lab.tracking.tensorboard import MISSING, TensorBoardWriter, folder_of
 from lora_lab.tracking.view import RUN_TAG
 
-CLOSE_SECONDS = 30.0
+CLOSE_SECONDS = 60.0
+"""How long the end of a training waits for the tracker; what it has not got then waits for `lora-lab sync`."""
 
 
 class Recorder:
@@ -62,7 +63,7 @@ class Recorder:
         self._tracker.warn(text)
         self._board, self._board_failed = None, True
 
-    def close(self, timeout: float = CLOSE_SECONDS) -> bool:
+    def close(self, timeout: float | None = None) -> bool:
         """End the run (as KILLED where it has not ended) and the file; return whether the tracker has everything.
 
         Of a tracker's many recorders none waits: the tracker's own `close` does.
@@ -122,9 +123,10 @@ class Tracker:
         if self._shipper is not None:
             self._shipper.add(run_folder)
 
-    def close(self, timeout: float = CLOSE_SECONDS) -> bool:
-        """Ship what is left, for at most `timeout` seconds; return whether the tracker has everything."""
-        return True if self._shipper is None else self._shipper.close(timeout)
+    def close(self, timeout: float | None = None) -> bool:
+        """Ship what is left, for at most `timeout` seconds, else CLOSE_SECONDS; return whether all has got through."""
+        patience = CLOSE_SECONDS if timeout is None else timeout
+        return True if self._shipper is None else self._shipper.close(patience)
 
     def __enter__(self) -> "Tracker":
         return self

@@ -1,105 +1,34 @@
 """A sweep as MLflow holds and shows it: asked by its own client, and looked at with a browser."""
 
 import json
-import logging
-import os
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors.numpy
 from click.testing import CliRunner
-from numpy import zeros
 from PIL import Image
 
 from lora_lab.cli import sync
 from lora_lab.cli.sweep import SweepOptions, run_sweep
 from lora_lab.failure import Failure
-from lora_lab.lint import Finding
-from lora_lab.sweep import judge
-from lora_lab.sweep.roles import Progress, RunToTrain, TrainResult
-from lora_lab.tracking.events import DatasetUsed, LoraModel, Metrics, SamplePicture
-from lora_lab.tracking.server import Server, experiments, free_port, start_server
-from lora_lab.tracking.target import Target, choose_target
-from lora_lab.tracking.view import runs_address
+from lora_lab.tracking.target import Target
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mlflow's imports warn of themselves
 
-GRID = """\
-name: ranks
-base: base.json
-parameters:
-  net_dim: [4, 8, 16]
-  unet_lr: [1e-3, 1e-4]
-"""
 BEST = "net_dim=4 unet_lr=0.0001"
 
 
-@dataclass(frozen=True)
-class Result:
-    """A training's result."""
-
-    lora: Path
-    metrics: Mapping[str, float]
-    steps: int = 20
-    seconds: float = 1.0
-
-
-def train(runs: Sequence[RunToTrain], progress: Callable[[Progress], None]) -> Sequence[TrainResult | Failure]:
-    """Pretend to train, with everything that a training tells: small ranks and low rates are best."""
-    return [_train(run) for run in runs]
-
-
-def _train(run: RunToTrain) -> Result:
-    rank, rate = run.config.net_dim, run.config.unet_lr or 1.0
-    run.record(DatasetUsed(name="data", digest="ab" * 16, source="data", profile={"buckets": {"64x64": 3}}))
-    for step in range(0, 21, 5):
-        values = {"loss": rank / (step + 1), "val_loss": rank * rate / (step + 1)}
-        run.record(Metrics(step=step, values=values, time_ms=1_700_000_000_000 + step))
-        for number in range(2):
-            path = run.folder / f"{step}_{number}.png"
-            Image.new("RGB", (64, 64), (min(rank * 12, 255), number * 200, step * 10)).save(path)
-            run.record(SamplePicture(step=step, key=f"sample_{number:02d}", path=path))
-    lora = run.folder / "l.safetensors"
-    safetensors.numpy.save_file({"lora_unet_x.alpha": zeros(1)}, lora)
-    run.record(LoraModel(path=lora, step=20, base_model=str(run.config.base_model), facts={"net_dim": str(rank)}))
-    return Result(lora, {"loss": rank / 21, "val_loss": rank * rate / 21})
-
-
-def _lint(shared: object, points: Sequence[object], *rest: object) -> list[tuple[Finding, ...]]:
-    return [(Finding("LL399", "sixteen", "warning", "ranks are even", ("net_dim",), None, "take 17"),) for _ in points]
+@pytest.fixture(scope="module")
+def project(ranks_project: Path) -> Path:
+    """The folder of a sweep of six runs."""
+    return ranks_project
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder in which a sweep of six runs was trained, tracked in a database, its best run registered."""
-    folder = tmp_path_factory.mktemp("project")
-    (folder / "data" / "2_cat").mkdir(parents=True)
-    (folder / "data" / "2_cat" / "a.png").write_bytes(b"picture")
-    (folder / "base").mkdir()
-    base = {"base_model": "base", "img_folder": "data", "output_folder": "out"}
-    (folder / "base.json").write_text(json.dumps(base))
-    (folder / "grid.yaml").write_text(GRID)
-    environment = dict(os.environ)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judge, "lint_points", _lint)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.chdir(folder)
-        assert run_sweep(folder / "grid.yaml", SweepOptions(train=train, register="cats")) == 0
-        yield folder
-    os.environ.clear()
-    os.environ.update(environment)
-    logging.getLogger("mlflow").setLevel(logging.NOTSET)
-
-
-@pytest.fixture(scope="module")
-def target(project: Path) -> Target:
+def target(ranks_target: Target) -> Target:
     """Where the sweep is tracked."""
-    return choose_target(None, project / "lora-lab-runs")
+    return ranks_target
 
 
 @pytest.fixture(scope="module")
@@ -230,63 +159,6 @@ def test_sync_of_a_folder_without_runs_is_a_failure(tmp_path: Path) -> None:
 def test_a_model_name_that_the_registry_refuses_is_told_before_training(project: Path) -> None:
     """Hours of training are not spent for a name that can't be registered, or without a registry."""
     with pytest.raises(Failure, match="cannot name a registered model"):
-        run_sweep(project / "grid.yaml", SweepOptions(train=train, register="a/b"))
+        run_sweep(project / "grid.yaml", SweepOptions(register="a/b"))
     with pytest.raises(Failure, match="--no-tracking turns it off"):
-        run_sweep(project / "grid.yaml", SweepOptions(train=train, register="cats", tracking=False))
-
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-@pytest.fixture(scope="module")
-def server(target: Target) -> Iterator[Server]:
-    """MLflow's server over the sweep, as `lora-lab ui` starts it."""
-    started = start_server(target, free_port(5400))
-    yield started
-    started.stop()
-
-
-def page(address: str, folder: Path, awaited: str) -> str:
-    """Return what a headless browser makes of an address; looked at again where a busy machine has not got that far."""
-    command = [
-        str(BROWSER),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        f"--user-data-dir={folder}",
-    ]
-    seen = ""
-    for milliseconds in (30_000, 120_000, 480_000):  # of the page's own clock, which waits for the server
-        looking = [f"--virtual-time-budget={milliseconds}", "--window-size=1800,3400", "--dump-dom", address]
-        seen = subprocess.run([*command, *looking], capture_output=True, text=True, check=True).stdout
-        if awaited in seen:
-            break
-    return seen
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
-def test_the_landing_table_shows_the_runs_best_first(server: Server, tmp_path: Path) -> None:
-    """The page that `lora-lab ui` opens has the runs themselves, the varied parameters and the metric, best first."""
-    (found,) = (one for one in experiments(server.address) if one.name == "ranks")
-    seen = page(runs_address(server.address, found.id), tmp_path, f">{BEST}<")
-    names = [f"net_dim={rank} unet_lr={rate}" for rate in ("0.0001", "0.001") for rank in (4, 8, 16)]
-    places = [seen.find(f">{name}<") for name in names]
-    assert -1 not in places
-    assert places == sorted(places), "best first"
-    assert places[0] == seen.find(f">{BEST}<")
-    for column in ("net_dim", "unet_lr", "val_loss"):
-        assert f">{column}<" in seen
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
-def test_the_charts_show_pictures_curves_and_parallel_coordinates(server: Server, tmp_path: Path) -> None:
-    """One click further: the pictures of all runs without their parameters written over, the curves, the axes."""
-    (found,) = (one for one in experiments(server.address) if one.name == "ranks")
-    seen = page(runs_address(server.address, found.id, chart=True), tmp_path, "path=images")
-    for section in ("Pictures", "Curves", "Parameters and result"):
-        assert f">{section} (" in seen or f">{section}<" in seen
-    shown = [part for part in seen.split("<img ")[1:] if "sample_0" in part.partition(">")[0]]
-    assert len(shown) == 6 * 2
-    assert all("step%2B20%2B" in part for part in shown), "the last pictures"
-    assert "img_folder=" not in seen
+        run_sweep(project / "grid.yaml", SweepOptions(register="cats", tracking=False))

@@ -10,6 +10,7 @@ import pytest
 
 import lora_lab
 from lora_lab.cli import group, main
+from lora_lab.cli.train_log import LOGS
 
 PACKAGED = Path(lora_lab.__file__).parent / "quickstart"
 
@@ -54,9 +55,9 @@ def train(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def written(folder: Path) -> list[str]:
-    """Every file below the output folder but the log of events and the lock of who trains there."""
-    names = [path.name for path in (folder / "out").rglob("*") if path.is_file()]
-    return sorted(name for name in names if name != "events.jsonl" and not name.endswith(".lock"))
+    """Every file below the output folder but the logs."""
+    files = (path for path in (folder / "out").rglob("*") if path.is_file() and LOGS not in path.parts)
+    return sorted(path.name for path in files)
 
 
 def refused(answer: Answer, code: int, *words: str) -> None:
