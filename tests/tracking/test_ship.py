@@ -172,6 +172,65 @@ def test_a_new_tracker_gets_everything(tmp_path: Path) -> None:
         assert [len(events) for events in tracker.runs.values()] == [1]
 
 
+class GoneError(Exception):
+    """What MLflow says of a run that it has not got."""
+
+    error_code = "RESOURCE_DOES_NOT_EXIST"
+
+
+def test_a_tracker_that_loses_its_database_meanwhile_gets_everything_again(tmp_path: Path) -> None:
+    """A server that comes back empty, behind the same address: the runs are made again, parents first, and whole."""
+    tracker, warnings = FakeTracker(), list[str]()
+    write = tracker.write
+
+    def write_known(run_id: str, experiment_id: str, parcel: Sequence[SpooledEvent]) -> None:
+        if run_id not in tracker.runs:
+            raise GoneError("no such run")
+        write(run_id, experiment_id, parcel)
+
+    tracker.write = write_known  # type: ignore[method-assign]
+    shipper = Shipper(TARGET, warnings.append, lambda target: tracker)
+    parent, child = spool_of(tmp_path / "sweep"), spool_of(tmp_path / "sweep" / "run1", tmp_path / "sweep")
+    for spool in (parent, child):
+        shipper.add(spool.folder)
+        spool(metrics(0))
+    eventually(lambda: [len(events) for events in tracker.runs.values()] == [2, 2])
+    tracker.runs.clear()
+    tracker.parents.clear()
+    for spool in (parent, child):
+        spool(metrics(1))
+        spool.close()
+    assert shipper.close(60)
+    parent_id, child_id = tracker.runs
+    assert tracker.parents == {parent_id: None, child_id: parent_id}
+    assert [events[1:] for events in tracker.runs.values()] == [[metrics(0), metrics(1)]] * 2
+
+
+def test_two_at_once_tell_everything_once(tmp_path: Path) -> None:
+    """`lora-lab sync` called twice: one waits for the other, both end well, nothing is there twice."""
+    tracker = FakeTracker()
+    write = tracker.write
+
+    def write_slowly(run_id: str, experiment_id: str, parcel: Sequence[SpooledEvent]) -> None:
+        time.sleep(0.02)
+        write(run_id, experiment_id, parcel)
+
+    tracker.write = write_slowly  # type: ignore[method-assign]
+    folders = [tmp_path / name for name in "abcd"]
+    for folder in folders:
+        spool = spool_of(folder)
+        spool(metrics(0))
+        spool(RunEnded(status="FINISHED"))
+        spool.close()
+    both = [Shipper(TARGET, pytest.fail, lambda target: tracker, waits=True) for _ in range(2)]
+    for folder in folders:
+        for shipper in both:
+            shipper.add(folder)
+    assert [shipper.close(60) for shipper in both] == [True, True]
+    assert [len(events) for events in tracker.runs.values()] == [3] * 4
+    assert all(read_sent(folder, TARGET.key).run_id for folder in folders)
+
+
 def test_what_the_tracker_refuses_is_left_out_and_told(tmp_path: Path) -> None:
     """One bad event costs itself: its neighbours in the parcel arrive."""
     tracker = FakeTracker(refuses=lambda event: event == metrics(1))
