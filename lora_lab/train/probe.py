@@ -128,14 +128,15 @@ class _Trial:
                 break
             try:
                 self._grow(count)
-                peaks[count] = self._peak(count)
-                seconds[count] = self._seconds(count)
+                peaks[count], seconds[count] = self._peak(count)
+                if self._quick:
+                    seconds[count] = self._seconds(count)
             except (MemoryError, RuntimeError) as error:
                 if count == 1 or not memory.ran_out(error):
                     raise
                 break
         for _ in range(ROUNDS):  # turn about, as the machine may have other things to do now and then
-            if _clock() - began < SECONDS:
+            if self._quick and _clock() - began < SECONDS:
                 seconds = {count: min(before, self._seconds(count)) for count, before in seconds.items()}
         return peaks, seconds
 
@@ -158,14 +159,14 @@ class _Trial:
         options = [batches.from_config(self._config, STEPS)] * count
         return PackDataset(self._data, options, self._tokenize, latents)[self._number]
 
-    def _peak(self, count: int) -> int:
-        """The most that is held during a step, after one that has made what stays."""
+    def _peak(self, count: int) -> tuple[int, float]:
+        """The most that is held during a step, after one that has made what stays; and its seconds."""
         first = self._step(count)
         self._quick = self._quick and first < QUICK
         _tidy()
         with _watched() as peak:
-            self._step(count)
-        return peak()
+            seconds = self._step(count)
+        return peak(), seconds
 
     def _seconds(self, count: int) -> float:
         """The seconds of a step; of a quick one on a CPU by one thread.
