@@ -101,6 +101,7 @@ def main() -> None:
 
     step.pack_losses = counted
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and what nohup started the other
     sys.argv = ["lora-lab", *sys.argv[2:]]
     lora_lab()
 
