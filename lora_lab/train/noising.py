@@ -7,6 +7,7 @@ from lora_lab.config import TrainConfig
 from lora_lab.failure import Failure
 from lora_lab.train import noise
 from lora_lab.train.draws import normal, python_draws, torch_draws
+from lora_lab.train.transfer import to_device
 
 
 def check_noise_and_loss(config: TrainConfig) -> None:
@@ -28,15 +29,16 @@ def drawn_noise(config: TrainConfig, clean: Tensor, index: int) -> Tensor:
     It is the target of the prediction too. Same device as `clean`, float32.
     """
     shape, seed = tuple(clean.shape), config.test_seed
-    drawn = normal(shape, seed, "noise", index).to(clean.device)
+    drawn = to_device(normal(shape, seed, "noise", index), clean.device)
     if config.noise_offset:
-        offset = normal((*shape[:2], 1, 1), seed, "noise_offset", index).to(clean.device)
+        offset = to_device(normal((*shape[:2], 1, 1), seed, "noise_offset", index), clean.device)
         drawn = noise.with_offset(drawn, offset, _offset_strength(config, clean, index))
     if config.multires_noise_iterations:
         draws = python_draws(seed, "pyramid", index)
         sizes = noise.pyramid_sizes(shape[2], shape[3], config.multires_noise_iterations, draws)
         levels = [normal((*shape[:2], *size), seed, "pyramid", index, level) for level, size in enumerate(sizes)]
-        drawn = noise.pyramid(drawn, [level.to(clean.device) for level in levels], config.multires_noise_discount)
+        there = [to_device(level, clean.device) for level in levels]
+        drawn = noise.pyramid(drawn, there, config.multires_noise_discount)
     return drawn
 
 
@@ -59,7 +61,8 @@ def perturbed(config: TrainConfig, drawn: Tensor, index: int) -> Tensor:
     strength = config.ip_noise_gamma
     if config.ip_noise_gamma_random_strength:
         strength *= python_draws(config.test_seed, "perturbation_strength", index).random()
-    return drawn + strength * normal(tuple(drawn.shape), config.test_seed, "perturbation", index).to(drawn.device)
+    more = normal(tuple(drawn.shape), config.test_seed, "perturbation", index)
+    return drawn + strength * to_device(more, drawn.device)
 
 
 def timesteps(config: TrainConfig, count: int, index: int) -> Tensor:

@@ -188,7 +188,7 @@ def make_optimizer(groups: list[ParamGroup], config: TrainConfig) -> Optimizer:
         with _quiet():
             if build.__module__.startswith("bitsandbytes"):
                 _try_one_step(build, given, groups[0]["params"][0].device)
-            return build(groups, lr=rate, **given)
+            return build(groups, lr=rate, **given, **_at_once(build, given))
     except (TypeError, ValueError, RuntimeError, AssertionError, NotImplementedError, NameError) as error:
         line = str(error).strip().partition("\n")[0] or type(error).__name__
         raise Failure(
@@ -202,6 +202,23 @@ def _refuse_several(name: str, groups: list[ParamGroup]) -> None:
         f"{name} finds one rate for all parts, and here are {rates}",
         "give both parts 1.0, and use no LoRA+ and no weights of blocks",
     )
+
+
+FUSED = ("Adam", "AdamW", "SGD")
+"""torch's optimizers that have one kernel for all tensors on every device."""
+
+
+def _at_once(build: Callable[..., Optimizer], given: dict[str, Any]) -> dict[str, bool]:
+    """Return what makes an optimizer of torch move all tensors at once, where nothing is said of it.
+
+    By itself it does so on GPUs only, and on CPUs hundreds of small tensors one by one, in Python.
+    """
+    known = inspect.signature(build).parameters
+    if not build.__module__.startswith("torch.optim") or given.keys() & {"fused", "foreach", "differentiable"}:
+        return {}
+    if getattr(build, "__name__", "") in FUSED:
+        return {"fused": True}
+    return {"foreach": True} if "foreach" in known else {}
 
 
 ONE_RATE = ("DAdapt", "Prodigy")
@@ -261,4 +278,5 @@ def _relative_rate(optimizer: Any, group: ParamGroup) -> float:
 def clip_gradients(groups: list[ParamGroup], limit: float) -> torch.Tensor:
     """Scale one adapter's gradients so that their common norm is at most `limit` (0: leave them); return the norm."""
     params = [p for group in groups for p in group["params"]]
-    return torch.nn.utils.clip_grad_norm_(params, limit or float("inf"))
+    at_once = True if params[0].device.type == "cpu" else None  # torch does so by itself where there is a GPU
+    return torch.nn.utils.clip_grad_norm_(params, limit or float("inf"), foreach=at_once)

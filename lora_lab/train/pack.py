@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from lora_lab.train.adapters import AdapterOptions, AdapterWeights, LayerSize, adapter_for
 from lora_lab.train.adapters.base import Site, over_outputs, row_lengths
 from lora_lab.train.draws import python_draws
+from lora_lab.train.transfer import to_device
 
 __all__ = ["AdapterOptions", "AdapterWeights", "LayerSize", "Pack", "PackState", "PackedLayer"]
 
@@ -33,6 +35,13 @@ class PackState:
     share: tuple[slice, int] | None = None
 
 
+class _Group(NamedTuple):
+    """Members that are computed at once, and their places in the batch."""
+
+    places: Tensor  # int64, on the layer's device: made anew for each batch, it would hold up a GPU
+    members: tuple[AdapterWeights, ...]
+
+
 class PackedLayer(nn.Module):
     """A frozen Linear or Conv2d with the adapters of a pack beside it."""
 
@@ -42,6 +51,7 @@ class PackedLayer(nn.Module):
         self.name = name
         self.state = state
         self.adapters = nn.ModuleDict()
+        self.groups: dict[tuple[int, ...], list[_Group]] = {}
 
     def __getattr__(self, name: str) -> Tensor | nn.Module:
         """Answer for the layer that this one replaces: models read `weight.dtype`, `in_features` and the like."""
@@ -54,27 +64,61 @@ class PackedLayer(nn.Module):
         """Add each active adapter's update to its part of the batch; the batch divides evenly by their number."""
         y = self.base(x)
         active = self.state.active
-        present = [place for place, key in enumerate(active) if str(key) in self.adapters]
-        if not present:
+        if len(active) == 1:
+            return self._alone(x, y, active[0])
+        together = self._together(tuple(active))
+        if not together:
             return y
-        members = {place: self._weights(active[place]) for place in present}
         x, own = (whole.unflatten(0, (len(active), -1)) for whole in (x, y))
-        together = _together(members)
-        if len(together) == 1 and len(present) == len(active):
-            return y + self._updates(x, own, list(members.values())).flatten(0, 1)
+        if len(together) == 1 and len(together[0].members) == len(active):
+            return self._added(x, own, together[0]).flatten(0, 1)
         found = own
-        for places in together:
-            update = self._updates(x[places], own[places], [members[place] for place in places])
-            found = found.index_add(0, self._places(places), update)
+        for group in together:
+            places = group.places
+            update = self._updates(x.index_select(0, places), own.index_select(0, places), group.members)
+            found = found.index_add(0, places, update)
         return found.flatten(0, 1)
+
+    def _alone(self, x: Tensor, y: Tensor, key: int) -> Tensor:
+        """A pack of one: the whole batch is one adapter's, and nothing has to be taken apart."""
+        if str(key) not in self.adapters:
+            return y
+        weights = self._weights(key)
+        if weights.magnitude is None and not (self.state.training and weights.options.module_dropout):
+            return weights.added(self._site(), x, y)
+        return y + self._updates(x[None], y[None], [weights])[0]
+
+    def _added(self, x: Tensor, y: Tensor, group: "_Group") -> Tensor:
+        """Add the updates of all active adapters, which can be computed at once."""
+        members = group.members
+        if members[0].magnitude is None and not (
+            self.state.training and any(m.options.module_dropout for m in members)
+        ):
+            return members[0].all_added(self._site(), x, y, members)
+        return y + self._updates(x, y, members)
 
     def _weights(self, key: int) -> AdapterWeights:
         weights = self.adapters[str(key)]
         assert isinstance(weights, AdapterWeights)
         return weights
 
-    def _places(self, present: list[int]) -> Tensor:
-        return torch.tensor(present, device=self.base.weight.device)
+    def _together(self, active: tuple[int, ...]) -> "list[_Group]":
+        """The active adapters of this layer, those that can be computed at once side by side; found out once."""
+        if active not in self.groups:
+            present = {place: self._weights(key) for place, key in enumerate(active) if str(key) in self.adapters}
+            groups: dict[Hashable, list[int]] = {}
+            for place, weights in present.items():
+                groups.setdefault(weights.batch_key(), []).append(place)
+            device = self.base.weight.device
+            self.groups[active] = [
+                _Group(torch.tensor(places, device=device), tuple(present[place] for place in places))
+                for places in groups.values()
+            ]
+        return self.groups[active]
+
+    def _site(self) -> Site:
+        state = self.state
+        return Site(self.base, self.name, state.step, state.training, state.share)
 
     def _updates(self, x: Tensor, y: Tensor, members: Sequence[AdapterWeights]) -> Tensor:
         """What members that can be computed at once add to their parts of the output, (K, n, …) like `y`.
@@ -82,12 +126,11 @@ class PackedLayer(nn.Module):
         `x` and `y` are their parts of the layer's input and output.
         """
         state = self.state
-        site = Site(self.base, self.name, state.step, state.training, state.share)
-        update = members[0].updates(site, x, members)
+        update = members[0].updates(self._site(), x, members)
         if members[0].magnitude is not None:
             update = self._redirected(update, y, members)
         if state.training and any(m.options.module_dropout for m in members):
-            there = torch.tensor([self._is_there(m) for m in members], dtype=update.dtype, device=update.device)
+            there = to_device(torch.tensor([self._is_there(m) for m in members], dtype=update.dtype), update.device)
             update = update * there.view(-1, *(1 for _ in update.shape[1:]))
         return update.to(y.dtype)
 
@@ -116,14 +159,6 @@ SHORTEST = torch.finfo(torch.float32).eps
 """Of rows, so that one of zeros can be divided by its length."""
 
 
-def _together(members: Mapping[int, AdapterWeights]) -> list[list[int]]:
-    """The members' places, those that can be computed at once side by side."""
-    groups: dict[Hashable, list[int]] = {}
-    for place, weights in members.items():
-        groups.setdefault(weights.batch_key(), []).append(place)
-    return list(groups.values())
-
-
 class Pack:
     """The adapters of one base: attached to its layers, addressed by number, taken off again.
 
@@ -149,6 +184,7 @@ class Pack:
             size = options.size_at(name, layer.base)
             if size is not None:
                 layer.adapters[str(key)] = adapter_for(layer.base, name, options, size)
+                layer.groups.clear()
 
     def weights(self, key: int) -> Iterator[tuple[str, AdapterWeights]]:
         """Each layer name with the adapter's weights there, text encoder first."""
@@ -161,6 +197,7 @@ class Pack:
         for layer in self._layers.values():
             if str(key) in layer.adapters:
                 del layer.adapters[str(key)]
+                layer.groups.clear()
 
     def detach(self) -> None:
         """Give the base its own layers back."""

@@ -1,6 +1,5 @@
 """From a config to what the loop needs: data set, latents, base, adapters."""
 
-import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +18,7 @@ from lora_lab.config.emphasis import read_emphasis
 from lora_lab.config.packs import SHARED_BY_A_PACK
 from lora_lab.failure import Failure
 from lora_lab.tracking.events import Record
-from lora_lab.train import lora_file, optimizer, schedule
+from lora_lab.train import attention, lora_file, optimizer, schedule
 from lora_lab.train.adapting import adapter_options
 from lora_lab.train.average import Average
 from lora_lab.train.data import batches, latent_cache, pixels
@@ -199,41 +198,12 @@ def prepare_models(session: Session, config: TrainConfig, warn: Callable[[str], 
         unet.disable_gradient_checkpointing()
         for encoder in text_encoders:
             _newer(encoder, "activation_checkpointing_disable", "gradient_checkpointing_disable")()
-    _choose_attention(session, config, warn)
+    attention.choose(unet, config, session.device, warn)
 
 
 def _newer(model: Any, name: str, former: str) -> Callable[..., None]:
     """Return a method under the name that transformers gave it in 5.x, else under its former one."""
     return getattr(model, name, None) or getattr(model, former)
-
-
-def _choose_attention(session: Session, config: TrainConfig, warn: Callable[[str], None]) -> None:
-    """Switch xformers' kernels on or, where an earlier run of the process had them on, off."""
-    unet: Any = session.base.unet
-    in_use = any("XFormers" in type(processor).__name__ for processor in unet.attn_processors.values())
-    if config.xformers and not in_use:
-        try:
-            _try_xformers(session.device, PRECISIONS[config.mixed_precision])
-            unet.enable_xformers_memory_efficient_attention()
-        except (ValueError, ImportError, NotImplementedError, RuntimeError, AttributeError):
-            warn("xformers does not run on this machine; PyTorch's own attention is used, which gives the same result")
-    elif in_use and not config.xformers:
-        unet.disable_xformers_memory_efficient_attention()
-
-
-PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-HEAD_WIDTHS = (40, 64, 80, 160)  # of SD 1.x, SD 2.x and SDXL (64); the widest is what kernels lack first
-
-
-def _try_xformers(device: torch.device, dtype: torch.dtype) -> None:
-    """Run xformers' attention forwards and backwards: it says that it is there where its kernels are not.
-
-    Raises ImportError, NotImplementedError or RuntimeError where it does not run.
-    """
-    attention: Any = importlib.import_module("xformers.ops").memory_efficient_attention
-    for width in HEAD_WIDTHS:
-        query = torch.zeros(1, 16, 2, width, device=device, dtype=dtype, requires_grad=True)
-        attention(query, query, query).sum().backward()
 
 
 def threads() -> int:

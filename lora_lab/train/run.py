@@ -23,6 +23,7 @@ from lora_lab.failure import Failure
 from lora_lab.tracking.describe import run_started
 from lora_lab.tracking.events import DECIDES, VALIDATION_SET, DatasetUsed, Record, RunEnded, Status
 from lora_lab.train import prepare, stop, together, unfinished
+from lora_lab.train.allocator import keep_freed_memory
 from lora_lab.train.beside import Beside, Following, Judge, RunResult
 from lora_lab.train.data import tags
 from lora_lab.train.dataset import Dataset, read_dataset
@@ -106,6 +107,7 @@ def _end(runs: Sequence[Run], ended: Container[int], status: Status, message: st
 
 
 def _train(runs: Sequence[Run], ended: dict[int, RunResult | Failure], progress: Callable[[Progress], None]) -> None:
+    keep_freed_memory()
     configs = [run.config for run in runs]
     prepare.check_pack(configs)
 

@@ -24,6 +24,7 @@ from lora_lab.train.pack import AdapterWeights, Pack
 from lora_lab.train.schedule import Schedule
 from lora_lab.train.text_cache import TextCache
 from lora_lab.train.together import ALONE, Together
+from lora_lab.train.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -166,11 +167,11 @@ def pack_losses(session: Session, members: Sequence[Member], batch: PackBatch) -
     drawn = [noising.drawn_noise(config, own, batch.index) for config, own in pairs]
     added = [noising.perturbed(m.config, own, batch.index) for m, own in zip(members, drawn, strict=True)]
     noises = torch.cat(drawn)
-    t = torch.cat([noising.timesteps(m.config, size, batch.index) for m in members]).to(clean.device)
+    t = to_device(torch.cat([noising.timesteps(m.config, size, batch.index) for m in members]), clean.device)
     acp = session.base.alphas_cumprod
     noisy = noise.add_noise(clean, torch.cat(added), acp, t)
-    weights, sizes = batch.weights.to(clean.device), batch.sizes.to(clean.device)
-    masks = (torch.ones(len(clean), 1, 1, 1) if batch.masks is None else batch.masks).to(clean.device)
+    weights, sizes = to_device(batch.weights, clean.device), to_device(batch.sizes, clean.device)
+    masks = to_device(torch.ones(len(clean), 1, 1, 1) if batch.masks is None else batch.masks, clean.device)
     ids, counts, part_of_loss = batch.token_ids, batch.token_weights, 1.0
     if session.together.processes > 1:  # then the pack has one member
         own, part_of_loss = session.together.share(size)
@@ -225,7 +226,7 @@ def _timestep_weights(config: TrainConfig, snr: Tensor) -> Tensor:
 def latents_of(session: Session, batch: PackBatch, seeds: Sequence[int]) -> Tensor:
     """The batch's latents, scaled, on the device; pixels go through the VAE, each member with its own sample."""
     if batch.latents is not None:
-        return batch.latents.to(session.device) * session.base.scaling_factor
+        return to_device(batch.latents, session.device) * session.base.scaling_factor
     assert batch.pixels is not None
     with torch.no_grad():
         mean, log_variance = encode_pixels(session.base, batch.pixels.to(session.device))
@@ -253,14 +254,14 @@ def encode(
     text = _encode(session, members, token_ids)
     if counts is None:
         return text
-    factors = torch.cat(list(counts)).to(text.states.device, text.states.dtype)
+    factors = to_device(torch.cat(list(counts)), text.states.device).to(text.states.dtype)
     return Encoded(text.states * factors[..., None], text.pooled)
 
 
 def _encode(session: Session, members: Sequence[Member], token_ids: Sequence[Tensor]) -> Encoded:
-    ids = [part.to(session.device) for part in token_ids]
     if all(m.config.cache_text_encoder_outputs and not m.trains_text_encoder for m in members):
-        return _encode_once(session, members, ids)
+        return _encode_once(session, members, token_ids)
+    ids = [to_device(part, session.device) for part in token_ids]
     skips = {m.config.clip_skip for m in members}
     with torch.set_grad_enabled(torch.is_grad_enabled() and any(m.trains_text_encoder for m in members)):
         if len(skips) == 1:
@@ -269,14 +270,19 @@ def _encode(session: Session, members: Sequence[Member], token_ids: Sequence[Ten
 
 
 def _encode_once(session: Session, members: Sequence[Member], ids: Sequence[Tensor]) -> Encoded:
-    """The outputs of a text encoder that no member trains, each text encoded when it first comes."""
+    """The outputs of a text encoder that no member trains, each text encoded when it first comes.
+
+    Texts are looked up by ids in main memory: a GPU is not asked for anything.
+    """
     store = latent_cache.default_folder() if members[0].config.cache_text_encoder_outputs_to_disk else None
     skips = [m.config.clip_skip for m, part in zip(members, ids, strict=True) for _ in part]
 
     def ask(text: Tensor, clip_skip: int) -> Encoded:
-        return session.family.encode(session.base, text, clip_skip)
+        return session.family.encode(session.base, text.to(session.device), clip_skip)
 
-    return session.texts.of(torch.cat(list(ids)), skips, ask, store)
+    known = session.texts.of(torch.cat(list(ids)), skips, ask, store)
+    pooled = None if known.pooled is None else to_device(known.pooled, session.device)
+    return Encoded(to_device(known.states, session.device), pooled)
 
 
 def _encode_apart(session: Session, members: Sequence[Member], ids: Sequence[Tensor]) -> Encoded:

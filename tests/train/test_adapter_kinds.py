@@ -287,3 +287,31 @@ def test_a_row_of_zeros_has_a_direction() -> None:
     out.sum().backward()
     assert out.isfinite().all()
     assert all(math.isfinite(p.grad.sum()) for _, w in pack.weights(0) for p in w.trained())
+
+
+@pytest.mark.parametrize("mixed", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("ranks", [(3,), (3, 3), (3, 5)], ids=str)
+def test_added_where_it_is_made(ranks: tuple[int, ...], mixed: bool) -> None:
+    """What a LoRA adds to a layer's output is ΔW x, whichever way it is computed: alone, packed, in mixed precision."""
+    model, pack = packed(
+        *(replace(PLAIN, rank=rank, alpha=0.7 * rank, seed=rank + 7 * n) for n, rank in enumerate(ranks))
+    )
+    if mixed:
+        for attribute in NAMES:
+            getattr(model, attribute).base.to(torch.bfloat16)
+    x = torch.randn(2 * len(ranks), 12, 4, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+        with pack.serving():
+            bare = model(x)
+        with pack.serving(*range(len(ranks)), training=True):
+            found = model(x)
+    for number, attribute in enumerate(NAMES):
+        for key, (part, base, given) in enumerate(
+            zip(found[number].chunk(len(ranks)), bare[number].chunk(len(ranks)), x.chunk(len(ranks)), strict=True)
+        ):
+            (delta,) = [w.delta() for name, w in pack.weights(key) if name == NAMES[attribute]]
+            layer = getattr(Model(), attribute)
+            layer.weight, layer.bias = nn.Parameter(delta), None
+            own = layer(given.movedim(1, -1) if attribute == "linear" else given)
+            tolerance = {"rtol": 0.03, "atol": 0.05} if mixed else {"rtol": 1e-4, "atol": 1e-5}
+            torch.testing.assert_close((part - base).float(), own, **tolerance)

@@ -1,5 +1,6 @@
 """Optimizers: groups in order, classes by name, and a clear word about what is not there."""
 
+import inspect
 import sys
 import types
 from collections.abc import Callable
@@ -153,6 +154,38 @@ def test_bad_arguments(args: list[str], message: str, make_config: Make) -> None
     config = make_config(optimizer_args=args)
     with pytest.raises(Failure, match=message):
         make_optimizer(param_groups(layers("lora_unet_a"), config), config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fused", "foreach"),
+    [
+        ({}, True, None),
+        ({"optimizer_type": "SGDNesterov"}, True, None),
+        ({"optimizer_type": "torch.optim.NAdam"}, None, True),
+        ({"optimizer_args": ["foreach=True"]}, None, True),
+        ({"optimizer_args": ["fused=False"]}, False, None),
+    ],
+    ids=["AdamW", "SGD", "without a fused kernel", "asked for", "refused"],
+)
+def test_tensors_are_moved_at_once(
+    changes: dict[str, object], fused: bool | None, foreach: bool | None, make_config: Make
+) -> None:
+    """torch's optimizers run no Python for each tensor, unless optimizer_args say so; all move alike."""
+    config = make_config(**changes)
+    groups = param_groups(layers("lora_unet_a"), config)
+    params = groups[0]["params"]
+    before = [p.detach().clone().requires_grad_() for p in params]
+    optimizer = make_optimizer(groups, config)
+    assert optimizer.defaults.get("fused") is fused
+    assert optimizer.defaults["foreach"] is foreach
+    known = inspect.signature(type(optimizer)).parameters.keys() - {"fused", "foreach"}
+    plain = type(optimizer)(before, **{key: optimizer.defaults[key] for key in known - {"params"}}, foreach=False)
+    for p, q in zip(params, before, strict=True):
+        p.grad = torch.linspace(-1, 1, p.numel()).view_as(p)
+        q.grad = p.grad.clone()
+    for one in (optimizer, plain, optimizer, plain):
+        one.step()
+    torch.testing.assert_close(params, before)
 
 
 def test_names_are_those_of_the_config() -> None:

@@ -4,6 +4,7 @@ A kind learns some tensors at a layer, of which it makes a correction ΔW of the
 the corrections of several members at once; everything else asks for the tensors by name.
 """
 
+import functools
 import math
 import re
 from abc import abstractmethod
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from lora_lab.config.blocks import Blocks
 from lora_lab.train.draws import Stream, seed_of
+from lora_lab.train.transfer import to_device
 
 Layer = nn.Linear | nn.Conv2d
 Kind = Literal["lora", "loha", "lokr"]
@@ -148,6 +150,15 @@ class AdapterWeights(nn.Module):
     def updates(cls, site: Site, x: Tensor, members: Sequence["AdapterWeights"]) -> Tensor:
         """What ΔW makes of the members' inputs `x`, (K, n, …), as (K, n, …); the members have one `batch_key`."""
 
+    def added(self, site: Site, x: Tensor, y: Tensor) -> Tensor:
+        """Add what ΔW makes of inputs `x` (n, …), all of them its own, to the layer's outputs `y` (n, …)."""
+        return y + self.updates(site, x[None], [self])[0].to(y.dtype)
+
+    @classmethod
+    def all_added(cls, site: Site, x: Tensor, y: Tensor, members: Sequence["AdapterWeights"]) -> Tensor:
+        """Add the members' updates to the layer's outputs; `x` and `y` are (K, n, …), as in `updates`."""
+        return y + cls.updates(site, x, members).to(y.dtype)
+
     def batch_key(self) -> Hashable:
         """What members must have in common for their updates to be computed at once."""
         return type(self), self.magnitude is None, self.tucker
@@ -224,6 +235,8 @@ def stacked(tensors: Sequence[Tensor]) -> Tensor:
     if len(tensors) == 1:
         return tensors[0][None]
     rank = max(len(tensor) for tensor in tensors)
+    if all(len(tensor) == rank for tensor in tensors):
+        return torch.stack(list(tensors))
     return torch.stack([nn.functional.pad(t, (*(0, 0) * (t.ndim - 1), 0, rank - len(t))) for t in tensors])
 
 
@@ -243,7 +256,13 @@ def by_tucker(core: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
 def scales(members: Sequence[AdapterWeights], device: torch.device) -> Tensor:
     """The members' alpha / rank as (K, 1, 1)."""
-    return torch.tensor([m.scale for m in members], device=device).view(-1, 1, 1)
+    return _column(tuple(m.scale for m in members), device)
+
+
+@functools.lru_cache(maxsize=1024)
+def _column(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers on a device: kept, as a GPU has to stop for each new tensor from here."""
+    return torch.tensor(values, device=device).view(-1, 1, 1)
 
 
 def as_tokens(layer: Layer, x: Tensor) -> tuple[Tensor, torch.Size]:
@@ -290,7 +309,7 @@ def without_some_rows(site: Site, update: Tensor, members: Sequence[AdapterWeigh
         if rate:
             seed = member.options.seed
             masks[place] = site.kept(rate, (count, height), seed, "rank_dropout")
-    return update * over_outputs(site.layer, masks.to(update), update.ndim)
+    return update * over_outputs(site.layer, to_device(masks, update.device).to(update.dtype), update.ndim)
 
 
 def over_outputs(layer: Layer, values: Tensor, ndim: int) -> Tensor:

@@ -5,6 +5,7 @@ from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lora_lab.train.adapters.base import (
     AdapterOptions,
@@ -23,6 +24,7 @@ from lora_lab.train.adapters.base import (
     scales,
     stacked,
 )
+from lora_lab.train.transfer import to_device
 
 
 class LoraWeights(AdapterWeights):
@@ -63,8 +65,27 @@ class LoraWeights(AdapterWeights):
         own = cast(Sequence[LoraWeights], members)
         hidden, places = _hidden(site.layer, x, own)  # (K, n · places, rank)
         hidden = _dropped(site, hidden, own, x.shape[1])
-        up = stacked([m.up.flatten(1).mT for m in own]).mT  # (K, out, rank)
-        return from_tokens(site.layer, (hidden @ up.mT) * scales(members, x.device), x.shape[1], places)
+        return from_tokens(site.layer, hidden @ _scaled_up(own), x.shape[1], places)
+
+    def added(self, site: Site, x: Tensor, y: Tensor) -> Tensor:
+        """See `AdapterWeights`: with as few operations as it takes, since a small step is made of their overhead."""
+        layer = site.layer
+        if self.mid is not None or _drops(site, [self]):
+            return super().added(site, x, y)
+        if isinstance(layer, nn.Linear):
+            hidden = functional.linear(x, self.down).flatten(0, -2)
+            return torch.addmm(y.flatten(0, -2), hidden, self.up.mT, alpha=self.scale).view_as(y)
+        hidden = functional.conv2d(x, self.down, None, layer.stride, layer.padding, layer.dilation)
+        return y + functional.conv2d(hidden * self.scale, self.up).to(y.dtype)
+
+    @classmethod
+    def all_added(cls, site: Site, x: Tensor, y: Tensor, members: Sequence[AdapterWeights]) -> Tensor:
+        """See `AdapterWeights`: at a Linear the product is added where it is made."""
+        if isinstance(site.layer, nn.Conv2d) or _drops(site, members):
+            return super().all_added(site, x, y, members)
+        own = cast(Sequence[LoraWeights], members)
+        hidden, _ = _hidden(site.layer, x, own)
+        return torch.baddbmm(y.flatten(1, -2), hidden, _scaled_up(own)).view_as(y)
 
     @classmethod
     def delta_in(cls, tensors: Mapping[str, Tensor]) -> Tensor:
@@ -99,12 +120,21 @@ def _hidden(layer: Layer, x: Tensor, members: Sequence[LoraWeights]) -> tuple[Te
     return tokens @ down.flatten(2).mT, places
 
 
+def _scaled_up(members: Sequence[LoraWeights]) -> Tensor:
+    """The members' `up` times alpha / rank, (K, rank, out): smaller than what it makes, which would be scaled else."""
+    return stacked([m.up.flatten(1).mT for m in members]) * scales(members, members[0].up.device)
+
+
+def _drops(site: Site, members: Sequence[AdapterWeights]) -> bool:
+    return site.training and any(m.options.dropout or m.options.rank_dropout for m in members)
+
+
 def _dropped(site: Site, hidden: Tensor, members: Sequence[LoraWeights], count: int) -> Tensor:
     """Dropouts after `down`, whose masks depend on (seed, step, layer) only, so that recomputing gives them again.
 
     `count` is the number of pictures of each member.
     """
-    if not site.training or not any(m.options.dropout or m.options.rank_dropout for m in members):
+    if not _drops(site, members):
         return hidden
     return hidden * torch.stack([_mask(site, hidden[place], m, count) for place, m in enumerate(members)])
 
@@ -118,4 +148,4 @@ def _mask(site: Site, like: Tensor, weights: LoraWeights, count: int) -> Tensor:
     if options.rank_dropout:
         ranks = site.kept(options.rank_dropout, (count, weights.rank), options.seed, "rank_dropout")
         mask[:, : weights.rank] *= ranks.repeat_interleave(len(like) // count, 0)
-    return mask.to(like)
+    return to_device(mask, like.device).to(like.dtype)
