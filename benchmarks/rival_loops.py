@@ -69,8 +69,8 @@ class BareLora(nn.Module):
         """Add up · down · x."""
         down, up = self.down.to(x.dtype), self.up.to(x.dtype)
         if isinstance(self.layer, nn.Conv2d):
-            hidden = functional.conv2d(x, down[..., None, None])
-            return self.layer(x) + functional.conv2d(hidden, up[..., None, None]) * self.scale
+            hidden = functional.conv2d(x, down.view(*down.shape[:2], 1, 1))
+            return self.layer(x) + functional.conv2d(hidden, up.view(*up.shape[:2], 1, 1)) * self.scale
         return self.layer(x) + functional.linear(functional.linear(x, down), up) * self.scale
 
 
