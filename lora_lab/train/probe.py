@@ -23,6 +23,7 @@ from lora_lab.config import TrainConfig, sides
 from lora_lab.tracking.events import ignore
 from lora_lab.train import prepare
 from lora_lab.train.adapters.base import is_wide
+from lora_lab.train.allocator import keep_freed_memory
 from lora_lab.train.data import batches
 from lora_lab.train.data.batches import PackBatch, PackDataset
 from lora_lab.train.data.epochs import Arranged, plan_epoch
@@ -76,6 +77,7 @@ class Probe:
 
     def __call__(self, config: TrainConfig) -> Probed:
         """Measure a run (paths absolute). Raises Failure, and whatever breaks its training."""
+        keep_freed_memory()  # as training does
         accelerator = prepare.make_accelerator(config.mixed_precision)
         family, base = open_base([config], accelerator)
         counts = counts_of(family, base, config)
