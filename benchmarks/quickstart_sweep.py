@@ -2,8 +2,8 @@
 
     python benchmarks/quickstart_sweep.py [--pack auto] [--tracking]
 
-One process from nothing, its files in a temporary folder: until the first line of a run's progress is written, until the
-first LoRA is there, until the last one, until it has gone. Compare with the steps alone: steps a run × runs / steps/s.
+One process from nothing, its files in a temporary folder: until the first run has its folder, until the base's picture
+is drawn, until each LoRA is there, until all is over; and the CPU seconds of the processes.
 """
 
 import argparse
