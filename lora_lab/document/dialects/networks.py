@@ -13,6 +13,8 @@ from lora_lab.document.document import Entry
 from lora_lab.document.tree import Item
 
 LYCORIS: Final = "lycoris.kohya"
+WHOLE: Final = 100_000
+"""The rank that says by custom that a LoKr's matrices are to be whole."""
 _MODULES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("networks.lora", "sd_scripts.networks.lora"), "lora"),
     **dict.fromkeys(("networks.loha", "sd_scripts.networks.loha"), "loha"),
@@ -149,7 +151,15 @@ def _is_left(key: str, value: object, network: Network, draft: Draft) -> bool:
         return not is_idle(key, value)
     if key in _OURS or is_idle(key, value) or value in _MEANS_NOTHING.get(key, ()) or value in ("False", "false"):
         return False
-    return not (key == "algo" and network.lycoris)
+    return not (network.lycoris and (key == "algo" or (key == "full_matrix" and network.kind == "lokr")))
+
+
+def settle_whole(draft: Draft, item: Item, found: Mapping[str, object], network: Network) -> None:
+    """Give a LoKr of LyCORIS' `full_matrix` the rank that says so here; `item` is what names the network."""
+    if network.kind == "lokr" and typed("use_dora", found.get("full_matrix")) is True:
+        draft.put("net_dim", item, WHOLE)
+        if draft.value("conv_dim") is not None:
+            draft.change("conv_dim", WHOLE)
 
 
 def is_whole(draft: Draft, network: Network) -> bool:

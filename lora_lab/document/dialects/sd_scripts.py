@@ -17,6 +17,7 @@ from lora_lab.document.dialects.networks import (
     settle_blocks,
     settle_lycoris,
     settle_merged,
+    settle_whole,
 )
 from lora_lab.document.tree import Item
 
@@ -259,6 +260,7 @@ def _network(draft: Draft) -> None:
     settle_blocks(draft)
     settle_merged(draft)
     if module is not None and network is not None and network.lycoris:
+        settle_whole(draft, module, found or {}, network)
         settle_lycoris(draft, module, (found or {}).get("preset"), ASSUMED)
     if any(d.asks and d.key in _NETWORKS for d in draft.dropped):
         draft.unknown |= {"net_dim", "alpha"} & draft.entries.keys()  # they mean something else in other networks

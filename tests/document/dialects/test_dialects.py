@@ -121,6 +121,8 @@ SIZES = {"net_dim": 8, "alpha": 2}
         ('["algo=LoHa", "preset=unet-transformer-only"]', {"network_type": "loha", "unet_only": True}, []),
         ('["algo=loha", "factor=6", "preset=attn-mlp"]', {"network_type": "loha"}, []),
         ('["algo=loha", "train_norm=True", "preset=attn-mlp"]', {"network_type": "loha"}, ["train_norm"]),
+        ('["algo=lokr", "full_matrix=True", "conv_dim=4", "conv_alpha=1"]',
+         {"network_type": "lokr", "net_dim": 100_000, "conv_dim": 100_000, "conv_alpha": 1.0}, []),
         ('["algo=loha", "use_tucker=True", "conv_dim=4"]',
          {"network_type": "loha", "conv_dim": 4, "conv_alpha": 2, "use_tucker": True}, []),
         ('["preset=attn-only", "use_scalar=False"]', {}, ["preset"]),
