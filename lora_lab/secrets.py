@@ -45,6 +45,8 @@ def secrets_in(text: str) -> Iterator[Secret]:
 
 def masked(text: str) -> str:
     """Return the text with stars for what is secret, as many as it has letters."""
+    parts, at = [], 0
     for start, end, _ in secrets_in(text):
-        text = text[:start] + "*" * (end - start) + text[end:]
-    return text
+        parts += [text[at:start], "*" * (end - start)]
+        at = end
+    return "".join([*parts, text[at:]]) if parts else text
