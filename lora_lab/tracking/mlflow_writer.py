@@ -101,7 +101,9 @@ class MlflowWriter:
         tags = {KEY_TAG: header.key, "mlflow.source.name": "lora-lab", "mlflow.source.type": "LOCAL"}
         if parent_run_id is not None:
             tags["mlflow.parentRunId"] = parent_run_id
-        return str(self._client.create_run(experiment_id, start_time=time_ms, tags=tags).info.run_id)
+        made = str(self._client.create_run(experiment_id, start_time=time_ms, tags=tags).info.run_id)
+        self._looked.add(made)
+        return made
 
     def write(self, run_id: str, experiment_id: str, parcel: Sequence[SpooledEvent]) -> None:
         """Write one parcel: many `Metrics`, or one event of another kind."""

@@ -230,3 +230,19 @@ def test_a_run_that_goes_on_keeps_its_first_parameters(store: Target, client: An
     (run,) = runs_of(client, "resumed")
     assert run.data.params == {"a": "1", "b": "2", "c": "3"}
     assert (run.info.run_name, run.data.tags["t"]) == ("second", "u")
+
+
+def test_what_is_sent_again_is_there_once(store: Target, client: Any, tmp_path: Path) -> None:
+    """Where a process died before it could note what had arrived, the next one tells it again, and nothing doubles."""
+    for _ in range(2):
+        recorder = open_recorder(store, "twice", None, tmp_path, pytest.fail, Shipper)
+        recorder(RunStarted(name="once", params={"a": "1"}))
+        recorder(Metrics(step=1, values={"loss": 0.5}, time_ms=1_700_000_000_000))
+        Image.new("RGB", (16, 16)).save(tmp_path / "1.png")
+        recorder(SamplePicture(step=1, key="sample_00", path=tmp_path / "1.png"))
+        recorder(RunEnded(status="FINISHED"))
+        assert recorder.close(600)
+        (tmp_path / "events.sent.json").unlink()
+    (run,) = runs_of(client, "twice")
+    assert len(client.get_metric_history(run.info.run_id, "loss")) == 1
+    assert len(client.list_artifacts(run.info.run_id, "images")) == 2, "one picture and its smaller copy"
