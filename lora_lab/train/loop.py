@@ -12,7 +12,7 @@ from lora_lab import memory
 from lora_lab.failure import Failure
 from lora_lab.tracking.events import Metrics
 from lora_lab.train import optimizer
-from lora_lab.train.data.batches import PackBatch, PackDataset, ValidationDataset, loader
+from lora_lab.train.data.batches import PackBatch, PackDataset, ValidationDataset, in_order, loader
 from lora_lab.train.step import Member, NotEnoughMemory, Session, pack_step
 from lora_lab.train.validate import validation_losses
 
@@ -221,7 +221,7 @@ def steps(data: PackData, accumulation: int, first_step: int, total: int) -> Ite
     per_epoch = math.ceil(data.batches_per_epoch / accumulation)
     numbers = range(batches_before(first_step, per_epoch, data.batches_per_epoch, accumulation), 1 << 62)
     end = batches_before(total, per_epoch, data.batches_per_epoch, accumulation)
-    batches = iter(loader(data.training, range(numbers.start, end), data.num_workers, data.persistent_workers))
+    batches = in_order(loader(data.training, range(numbers.start, end), data.num_workers, data.persistent_workers))
     for step in range(first_step, total):
         left = data.batches_per_epoch - (step % per_epoch) * accumulation
         yield [next(batches) for _ in range(min(accumulation, left))]

@@ -6,7 +6,7 @@ the number it stopped at.
 
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -270,6 +270,20 @@ def loader(
         persistent_workers=persistent_workers and workers > 0,
         generator=torch.Generator(),
     )
+
+
+def in_order(batches: DataLoader[PackBatch]) -> Iterator[PackBatch]:
+    """The batches; a Failure in a process that makes them is the Failure itself.
+
+    torch raises one with the text of that process's whole traceback, which ends with `module.Failure: what; remedy`.
+    """
+    try:
+        yield from batches
+    except Failure as failure:
+        mark = f"{Failure.__module__}.{Failure.__qualname__}: "
+        if batches.num_workers and mark in failure.what:
+            raise Failure(failure.what.rpartition(mark)[2].strip()) from None
+        raise
 
 
 class _Assembler:

@@ -16,7 +16,7 @@ from lora_lab.config.buckets import BucketOptions, bucket_options
 from lora_lab.failure import Failure
 from lora_lab.train.data import augment, batches, caption
 from lora_lab.train.data.augment import AugmentOptions
-from lora_lab.train.data.batches import AdapterOptions, PackBatch, PackDataset, ValidationDataset, loader
+from lora_lab.train.data.batches import AdapterOptions, PackBatch, PackDataset, ValidationDataset, in_order, loader
 from lora_lab.train.data.caption import CaptionOptions
 from lora_lab.train.data.epochs import Arranged, arrange
 from lora_lab.train.data.folder import balance_regularisation, pictures_of, scan
@@ -366,3 +366,18 @@ def test_options_come_from_the_config() -> None:
     assert caption.from_config(empty, 203) == CaptionOptions()
     assert bucket_options(empty) == BucketOptions()
     assert batches.from_config(empty, 203) == AdapterOptions(seed=23)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_vanishes_is_told_in_a_line(workers: int, data: Arranged) -> None:
+    """Whoever reads it: a process of its own adds no traceback to what it says."""
+    gone = replace(data, pictures=tuple(replace(one, path=Path("gone.png")) for one in data.pictures))
+    made = PackDataset(gone, [AdapterOptions(1)], _tokens)
+    with pytest.raises(Failure) as caught:
+        next(in_order(loader(made, range(2), workers)))
+    assert str(caught.value).startswith("gone.png has vanished; put the picture back")
+    assert "\n" not in str(caught.value)
+
+
+def _tokens(text: str, limit: int) -> Tensor:
+    return torch.zeros(1, 77, dtype=torch.int64)
