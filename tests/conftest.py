@@ -1,12 +1,17 @@
 """A machine for tests: one that a few lines describe, so that they tell the same everywhere."""
 
+import json
 import os
+import struct
+from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from lora_lab.cache_entry import Block, seal
+from lora_lab.cache_folder import path_of
 from lora_lab.lint.machine import Machine
 from lora_lab.lint.probes import Gpu, Probes, parse_nvidia_smi
 from lora_lab.tracking import recorder
@@ -92,3 +97,20 @@ def _patient() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recorder, "CLOSE_SECONDS", 900.0)
         yield
+
+
+@pytest.fixture
+def written() -> Callable[..., Path]:
+    """Return the function that writes an entry of the cache by its description alone: one float32 tensor, sealed."""
+
+    def write(folder: Path, key: str, numbers: list[float], kind: str = "latents", **said: str) -> Path:
+        content = array("f", numbers).tobytes()
+        metadata = {"key": key, "seal": seal(key, [Block("latent", "F32", (len(numbers),), content)]), **said}
+        header = {"latent": {"dtype": "F32", "shape": [len(numbers)], "data_offsets": [0, len(content)]}}
+        text = json.dumps({"__metadata__": metadata, **header}).encode()
+        path = path_of(folder, kind, key)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(struct.pack("<Q", len(text)) + text + content)
+        return path
+
+    return write

@@ -25,6 +25,7 @@ COMMANDS = {
     "status": "Show how the runs of a sweep stand.",
     "compare": "Show which runs are best, by how much, and why.",
     "best": "Write the best run's config, ready to train.",
+    "cache": "Show and tidy what the trainer keeps for later runs.",
     "ui": "Open MLflow on the runs.",
     "sync": "Send MLflow what it has not got yet.",
     "lsp": "Serve an editor: findings while you type, meanings, fixes.",

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from lora_lab import memory
+from lora_lab.cache_folder import default_folder
 from lora_lab.config import TrainConfig, trained_parts
 from lora_lab.config.packs import SHARED_BY_A_PACK
 from lora_lab.document import Document
@@ -184,12 +185,6 @@ def room_here() -> int | None:
     return memory.available()
 
 
-def cache_folder() -> Path:
-    """Return the folder of the caches: `$LORA_LAB_CACHE`, else `~/.cache/lora-lab`."""
-    named = os.environ.get("LORA_LAB_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "lora-lab"
-
-
 def read_footprint(key: str) -> Footprint | None:
     """Return what was measured before, None where nothing was or it cannot be read."""
     try:
@@ -223,4 +218,4 @@ def write_footprint(key: str, footprint: Footprint) -> None:
 
 
 def _path(key: str) -> Path:
-    return cache_folder() / FOLDER / f"{key}.json"
+    return default_folder() / FOLDER / f"{key}.json"

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from torch import Tensor
 
 from lora_lab.config import TrainConfig
+from lora_lab.train.base_files.narrow import attention
 
 MOST_BYTES = 1 << 29
 """Of one layer's attention scores that may be held: beyond that, memory is worth more than time."""
@@ -22,7 +22,7 @@ class ByShape:
     """
 
     def __init__(self) -> None:
-        self._plain, self._frugal = AttnProcessor(), AttnProcessor2_0()
+        self._plain, self._frugal = attention().AttnProcessor(), attention().AttnProcessor2_0()
 
     def __call__(
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, *args: Any, **kwargs: Any
@@ -50,7 +50,7 @@ def choose(unet: Any, config: TrainConfig, device: torch.device, warn: Callable[
     elif in_use:
         unet.disable_xformers_memory_efficient_attention()
     slow_in_bf16 = device.type == "cpu" and config.mixed_precision == "bf16"
-    unet.set_attn_processor(ByShape() if slow_in_bf16 else AttnProcessor2_0())
+    unet.set_attn_processor(ByShape() if slow_in_bf16 else attention().AttnProcessor2_0())
 
 
 PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -62,7 +62,7 @@ def _try_xformers(device: torch.device, dtype: torch.dtype) -> None:
 
     Raises ImportError, NotImplementedError or RuntimeError where it does not run.
     """
-    attention: Any = importlib.import_module("xformers.ops").memory_efficient_attention
+    kernel: Any = importlib.import_module("xformers.ops").memory_efficient_attention
     for width in HEAD_WIDTHS:
         query = torch.zeros(1, 16, 2, width, device=device, dtype=dtype, requires_grad=True)
-        attention(query, query, query).sum().backward()
+        kernel(query, query, query).sum().backward()

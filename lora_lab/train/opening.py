@@ -27,7 +27,7 @@ _loaded: dict[tuple[Family, Asked, tuple[Merged, ...]], Base] = {}
 def load_base(family: Family, asked: Asked, files: tuple[Merged, ...] = ()) -> Base:
     """Load a base and merge files into it; the runs of a sweep share it, as adapters come off it after each run.
 
-    Only one is in memory: the one before goes first.
+    Only one is in memory: the one before goes first. Parts that it has not loaded yet are loaded when they are used.
     """
     if (family, asked, files) not in _loaded:
         _loaded.clear()
@@ -38,19 +38,37 @@ def load_base(family: Family, asked: Asked, files: tuple[Merged, ...] = ()) -> B
     return _loaded[family, asked, files]
 
 
-def open_base(configs: Sequence[TrainConfig], accelerator: Any) -> tuple[Family, Base]:
-    """Load the base of a pack's configs. Raises Failure when its family, prediction type or depth is not theirs."""
+def asked_of(configs: Sequence[TrainConfig], device: str) -> tuple[Family, Asked]:
+    """Say which base a pack's configs want, and how. Raises Failure for a name that leads nowhere."""
     config = configs[0]
     path = locate_base(config.base_model)
     family = FAMILIES[family_of(path, config.v2)]
-    asked = Asked(
+    return family, Asked(
         path=path,
         vae=locate_vae(config.vae),
         precision=config.mixed_precision,
-        device=str(accelerator.device),
+        device=device,
         v_prediction=config.v_parameterization,
         zero_terminal_snr=config.zero_terminal_snr,
+        later=not_at_once(configs),
     )
+
+
+def not_at_once(configs: Sequence[TrainConfig]) -> frozenset[str]:
+    """Name the parts of the base that are not needed where the caches have what they give.
+
+    Pictures are drawn with all of them; what is wrong with one must not show in the middle of a run.
+    """
+    if any(config.sample_prompts for config in configs):
+        return frozenset()
+    own_texts = any(not config.unet_only or not config.cache_text_encoder_outputs for config in configs)
+    return frozenset({"vae"} if configs[0].cache_latents else ()) | frozenset(() if own_texts else {"text"})
+
+
+def open_base(configs: Sequence[TrainConfig], accelerator: Any) -> tuple[Family, Base]:
+    """Load the base of a pack's configs. Raises Failure when its family, prediction type or depth is not theirs."""
+    config = configs[0]
+    family, asked = asked_of(configs, str(accelerator.device))
     base = load_base(family, asked, files_of(config))
     deepest = max(config.clip_skip for config in configs)
     if deepest > base.text_layers:

@@ -188,7 +188,7 @@ def make_optimizer(groups: list[ParamGroup], config: TrainConfig) -> Optimizer:
         with _quiet():
             if build.__module__.startswith("bitsandbytes"):
                 _try_one_step(build, given, groups[0]["params"][0].device)
-            return build(groups, lr=rate, **given, **_at_once(build, given))
+            return without_compiler(build)(groups, lr=rate, **given, **_at_once(build, given))
     except (TypeError, ValueError, RuntimeError, AssertionError, NotImplementedError, NameError) as error:
         line = str(error).strip().partition("\n")[0] or type(error).__name__
         raise Failure(
@@ -219,6 +219,19 @@ def _at_once(build: Callable[..., Optimizer], given: dict[str, Any]) -> dict[str
     if getattr(build, "__name__", "") in FUSED:
         return {"fused": True}
     return {"foreach": True} if "foreach" in known else {}
+
+
+def without_compiler(build: Callable[..., Optimizer]) -> Callable[..., Optimizer]:
+    """Return PyTorch's optimizer class without the wrappers that tell the compiler of its methods; others unchanged.
+
+    Each of them imports torch._dynamo when it is called, 1.2 s in which nothing is learned, and none does anything
+    where the optimizer is not compiled. The class is the same in all else.
+    """
+    if not (isinstance(build, type) and build.__module__.startswith("torch.optim.")):
+        return build
+    bare = {name: inspect.unwrap(getattr(build, name)) for name in ("step", "zero_grad", "add_param_group")}
+    bare["step"] = torch.no_grad()(bare["step"])
+    return type(build.__name__, (build,), {**bare, "__module__": build.__module__, "__qualname__": build.__qualname__})
 
 
 ONE_RATE = ("DAdapt", "Prodigy")

@@ -18,22 +18,25 @@ from lora_lab.config.emphasis import read_emphasis
 from lora_lab.config.packs import SHARED_BY_A_PACK
 from lora_lab.failure import Failure
 from lora_lab.tracking.events import Record
-from lora_lab.train import attention, lora_file, optimizer, schedule
+from lora_lab.train import attention, lora_file, optimizer, schedule, texts
 from lora_lab.train.adapting import adapter_options
 from lora_lab.train.average import Average
+from lora_lab.train.base_files.parts import Asked
 from lora_lab.train.data import batches, latent_cache, pixels
 from lora_lab.train.data.batches import PackDataset, ValidationDataset
 from lora_lab.train.data.epochs import Arranged
-from lora_lab.train.data.latent_cache import LatentId
+from lora_lab.train.data.latent_cache import Begun, LatentId
 from lora_lab.train.data.masks import Masks
+from lora_lab.train.data.store import Store
 from lora_lab.train.data.tokens import joined_weights
 from lora_lab.train.dataset import Dataset
 from lora_lab.train.families.base import Base, Family
 from lora_lab.train.loop import PackData
 from lora_lab.train.lora_names import with_own_names
 from lora_lab.train.noising import check_noise_and_loss
+from lora_lab.train.opening import not_at_once
 from lora_lab.train.pack import Pack
-from lora_lab.train.step import Member, Session, encode_pixels
+from lora_lab.train.step import Member, Session, encode_all, encode_pixels
 from lora_lab.train.together import PATIENCE
 
 
@@ -61,13 +64,15 @@ class Tokenize:
     """(caption, limit) → token ids; a class that holds no weights, so that it can go to worker processes."""
 
     def __init__(self, family: Family, base: Base) -> None:
+        self.known: texts.Ids = {}
         nothing = nn.Module()
         self._family = family
         self._tokenizer_of = replace(base, unet=nothing, text_encoders=(nothing,), vae=nothing)
 
     def __call__(self, caption: str, limit: int) -> torch.Tensor:
         """Return int64 (chunks, 77)."""
-        return self._family.tokenize(self._tokenizer_of, caption, limit)
+        known = self.known.get((caption, limit))
+        return known if known is not None else self._family.tokenize(self._tokenizer_of, caption, limit)
 
     def weigh(self, caption: str, limit: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the ids of a caption without its brackets, and how much each place counts, (75 · chunks + 2,).
@@ -80,11 +85,16 @@ class Tokenize:
 
 
 def make_data(
-    configs: Sequence[TrainConfig], dataset: Dataset, session: Session, report: Callable[[str], None]
+    configs: Sequence[TrainConfig],
+    dataset: Dataset,
+    session: Session,
+    report: Callable[[str], None],
+    begun: Begun | None = None,
 ) -> PackData:
     """Encode the pictures where the configs cache latents, and join everything into what the loop reads.
 
-    Held-out pictures are encoded in any case: what runs are compared by must not depend on how they train.
+    `begun` are the latents of the training pictures where somebody has begun with them. Held-out pictures are encoded
+    in any case: what runs are compared by must not depend on how they train.
     """
     first, per_epoch = configs[0], dataset.training.batches_per_epoch
     options = [
@@ -92,12 +102,18 @@ def make_data(
         for config in configs
     ]
     tokenize = Tokenize(session.family, session.base)
+    if "text" in not_at_once(configs) and first.cache_text_encoder_outputs_to_disk:
+        held = dataset.validation.pictures if dataset.validation else ()
+        if wanted := texts.texts_of(dataset.training.pictures, held, options):
+            tokenize.known = texts.known_ids(wanted, (session.family, session.base), tokenize, session.store)
+            encode_all(session, configs, list(tokenize.known.values()))
     report("encoding pictures")
-    store = latent_cache.default_folder() if first.cache_latents_to_disk else None
+    store = session.store if first.cache_latents_to_disk else None
     mirrored = any(augment.flip for option in options for augment in option.augments)
     latents = None
     if first.cache_latents:
-        latents = fill_latents(dataset.training, mirrored, store, session)
+        begun = begun or begin_latents(dataset.training, mirrored, session.base.vae_hash, store)
+        latents = fill_latents(begun, session)
     else:
         pixels.check(picture.path for picture in dataset.training.pictures)  # not in the middle of the run
     masks = None
@@ -106,7 +122,8 @@ def make_data(
         masks.fill(dataset.training, mirrored, store)
     held_out = None
     if dataset.validation:
-        known = fill_latents(dataset.validation, False, store, session)
+        begun = begin_latents(dataset.validation, False, session.base.vae_hash, store)
+        known = fill_latents(begun, session)
         held_out = ValidationDataset(dataset.validation, options, tokenize, known, weigh=tokenize.weigh)
     return PackData(
         PackDataset(dataset.training, options, tokenize, latents, masks, tokenize.weigh),
@@ -117,13 +134,32 @@ def make_data(
     )
 
 
-def fill_latents(
-    data: Arranged, mirrored: bool, store: Path | None, session: Session
-) -> Mapping[LatentId, torch.Tensor]:
-    """Return the latents of all pictures, from the cache or encoded now."""
+RECENT = latent_cache.Recent()
+"""What the runs of one process hand on to each other."""
+
+
+def latents_ahead(
+    configs: Sequence[TrainConfig], dataset: Dataset, asked: tuple[Family, Asked], store: Store
+) -> Begun | None:
+    """Begin with the latents of the training pictures while the base is being loaded; None where none are cached."""
+    if not configs[0].cache_latents:
+        return None
+    RECENT.next_run()
+    family, base = asked
+    mirrored = any(one.flip_aug for config in configs for one in dataset.parts_of(config) or (config,))
+    used = store if configs[0].cache_latents_to_disk else None
+    return begin_latents(dataset.training, mirrored, family.hashes(base)[1].full, used)
+
+
+def begin_latents(data: Arranged, mirrored: bool, vae_hash: str, store: Store | None) -> Begun:
+    """Read the cached latents of all pictures, and begin to decode the pictures that have none."""
     items = latent_cache.items_of(data.pictures, data.placements, mirrored)
-    options = latent_cache.CacheOptions(vae_hash=session.base.vae_hash, folder=store)
-    return latent_cache.fill(items, options, lambda pixels: encode_pixels(session.base, pixels)).latents
+    return latent_cache.begin(items, latent_cache.CacheOptions(vae_hash=vae_hash, store=store, recent=RECENT))
+
+
+def fill_latents(begun: Begun, session: Session) -> Mapping[LatentId, torch.Tensor]:
+    """Return the latents of all pictures, those that the cache has not encoded now."""
+    return latent_cache.finish(begun, lambda pixels: encode_pixels(session.base, pixels)).latents
 
 
 def check_pack(configs: Sequence[TrainConfig]) -> None:
@@ -137,8 +173,9 @@ def check_pack(configs: Sequence[TrainConfig]) -> None:
 def make_pack(configs: Sequence[TrainConfig], family: Family, base: Base) -> Pack:
     """Make every layer that some config adapts ready for adapters; the convolutions only where one wants them."""
     convolutions = any(adapts_convolutions(config) or config.dim_from_weights for config in configs)
-    names = family.other_names(base)
-    return Pack({**family.layers(base), **(family.convolutions(base) if convolutions else {})}, names)
+    text = any(not config.unet_only for config in configs)
+    names = family.other_names(base, text)
+    return Pack({**family.layers(base, text), **(family.convolutions(base) if convolutions else {})}, names)
 
 
 def add_member(session: Session, config: TrainConfig, key: int, data: PackData, place: tuple[Path, Record]) -> Member:
@@ -182,10 +219,15 @@ def add_member(session: Session, config: TrainConfig, key: int, data: PackData, 
     )
 
 
-def prepare_models(session: Session, config: TrainConfig, warn: Callable[[str], None]) -> None:
-    """Switch gradient checkpointing and attention kernels as the config says, both ways: the base is shared."""
+def prepare_models(
+    session: Session, config: TrainConfig, warn: Callable[[str], None], trains_text: bool = True
+) -> None:
+    """Switch gradient checkpointing and attention kernels as the config says, both ways: the base is shared.
+
+    Text encoders that no run of the pack trains are left as they are; they may not be loaded yet.
+    """
     unet: Any = session.base.unet
-    text_encoders: Any = session.base.text_encoders
+    text_encoders: Any = session.base.text_encoders if trains_text else ()
     for model in (unet, *text_encoders):
         model.train(config.gradient_checkpointing)  # transformers checkpoints in training mode only
     if config.gradient_checkpointing:

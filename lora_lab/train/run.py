@@ -2,19 +2,19 @@
 
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 import os
 import platform
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import accelerate
-import diffusers
 import psutil
 import torch
-import transformers
 
 import lora_lab
 from lora_lab import memory
@@ -26,10 +26,13 @@ from lora_lab.train import prepare, stop, together, unfinished
 from lora_lab.train.allocator import keep_freed_memory
 from lora_lab.train.beside import Beside, Following, Judge, RunResult
 from lora_lab.train.data import tags
+from lora_lab.train.data.latent_cache import Begun
+from lora_lab.train.data.store import Store
 from lora_lab.train.dataset import Dataset, read_dataset
+from lora_lab.train.families.base import Base, Family
 from lora_lab.train.loop import PackData, Progress, train_pack
 from lora_lab.train.metadata import output_name
-from lora_lab.train.opening import open_base
+from lora_lab.train.opening import asked_of, open_base
 from lora_lab.train.save import Saver, write_tag_report
 from lora_lab.train.state import load_state
 from lora_lab.train.step import Member, Session
@@ -123,13 +126,14 @@ def _train(runs: Sequence[Run], ended: dict[int, RunResult | Failure], progress:
     report("reading pictures")
     dataset = read_dataset(configs[0], processes.processes)
     report("loading the base model")
-    family, base = open_base(configs, accelerator)
+    store = Store(tell=tell, about={"base": configs[0].base_model, "data": configs[0].img_folder})
+    (family, base), begun = _open(configs, dataset, accelerator, store)
     pack = prepare.make_pack(configs, family, base)
     try:
         texts = TextCache(f"{family.name} {base.text_content} {configs[0].mixed_precision}")
-        session = Session(accelerator, family, base, pack, texts, processes)
-        prepare.prepare_models(session, configs[0], tell)
-        data = prepare.make_data(configs, dataset, session, report)
+        session = Session(accelerator, family, base, pack, texts, processes, store)
+        prepare.prepare_models(session, configs[0], tell, not all(config.unet_only for config in configs))
+        data = prepare.make_data(configs, dataset, session, report, begun)
         keeper = unfinished.Keeper()
 
         def join(key: int, run: Run) -> Member:
@@ -153,8 +157,24 @@ def _train(runs: Sequence[Run], ended: dict[int, RunResult | Failure], progress:
             train_pack(session, members, data, beside, progress)
     finally:
         pack.detach()
+        store.settle()
+        store.close()
         with contextlib.suppress(Exception):
             accelerator.free_memory()
+
+
+def _open(
+    configs: Sequence[TrainConfig], dataset: Dataset, accelerator: Any, store: Store
+) -> tuple[tuple[Family, Base], Begun | None]:
+    """Load the base while cached latents are read, and pictures that have none are decoded."""
+    try:
+        with ThreadPoolExecutor(1) as beside:
+            wanted = asked_of(configs, str(accelerator.device))
+            begun = beside.submit(prepare.latents_ahead, configs, dataset, wanted, store)
+            return open_base(configs, accelerator), begun.result()
+    except BaseException:
+        store.close()
+        raise
 
 
 def _shared(runs: Sequence[Run], processes: Together) -> list[Run]:
@@ -250,7 +270,8 @@ def tell_start(member: Member, dataset: Dataset, session: Session, name: str, de
         "lora_lab.base_hash": session.base.content,
         "lora_lab.device": _device_name(session.device),
         "lora_lab.packages": ", ".join(
-            f"{package.__name__} {package.__version__}" for package in (torch, diffusers, transformers, accelerate)
+            f"{package} {importlib.metadata.version(package)}"
+            for package in ("torch", "diffusers", "transformers", "accelerate")
         ),
         "lora_lab.platform": f"{platform.platform()}, Python {platform.python_version()}",
         "lora_lab.memory": _memory(session.device),

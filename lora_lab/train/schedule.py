@@ -3,10 +3,10 @@
 from typing import Any, Protocol
 
 import torch
-from diffusers.optimization import get_scheduler
 from torch.optim import Optimizer
 
 from lora_lab.config import TrainConfig
+from lora_lab.train.base_files.narrow import schedules
 
 STEP_PARTS, STEP_FACTOR = 3, 0.1
 PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 2
@@ -41,7 +41,7 @@ class PlannedSchedule:
 
             self._curve: Any = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         else:
-            self._curve = get_scheduler(
+            self._curve = schedules().get_scheduler(
                 config.scheduler,
                 optimizer,
                 num_warmup_steps=warmup,

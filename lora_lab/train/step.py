@@ -1,6 +1,6 @@
 """One training step of a pack: losses, gradients, and the optimizers' moves."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,9 +14,9 @@ from lora_lab.config import StepPlan, TrainConfig
 from lora_lab.tracking.events import Record
 from lora_lab.train import loss, noise, noising
 from lora_lab.train.average import Average
-from lora_lab.train.data import latent_cache
 from lora_lab.train.data.batches import PackBatch
 from lora_lab.train.data.latent_cache import refuse_not_finite
+from lora_lab.train.data.store import Store
 from lora_lab.train.draws import normal
 from lora_lab.train.families.base import Base, Encoded, Family
 from lora_lab.train.optimizer import ParamGroup, clip_gradients
@@ -37,6 +37,7 @@ class Session:
     pack: Pack
     texts: TextCache = field(default_factory=TextCache)
     together: Together = ALONE
+    store: Store = field(default_factory=Store)
 
     @property
     def device(self) -> torch.device:
@@ -274,15 +275,23 @@ def _encode_once(session: Session, members: Sequence[Member], ids: Sequence[Tens
 
     Texts are looked up by ids in main memory: a GPU is not asked for anything.
     """
-    store = latent_cache.default_folder() if members[0].config.cache_text_encoder_outputs_to_disk else None
+    store = session.store if members[0].config.cache_text_encoder_outputs_to_disk else None
     skips = [m.config.clip_skip for m, part in zip(members, ids, strict=True) for _ in part]
-
-    def ask(text: Tensor, clip_skip: int) -> Encoded:
-        return session.family.encode(session.base, text.to(session.device), clip_skip)
-
-    known = session.texts.of(torch.cat(list(ids)), skips, ask, store)
+    known = session.texts.of(torch.cat(list(ids)), skips, _asking(session), store)
     pooled = None if known.pooled is None else to_device(known.pooled, session.device)
     return Encoded(to_device(known.states, session.device), pooled)
+
+
+def _asking(session: Session) -> Callable[[Tensor, int], Encoded]:
+    return lambda text, clip_skip: session.family.encode(session.base, text.to(session.device), clip_skip)
+
+
+def encode_all(session: Session, configs: Sequence[TrainConfig], ids: Sequence[Tensor]) -> None:
+    """Have the outputs of texts on the disk, as the steps will ask for them: no later run needs the text encoder."""
+    with session.accelerator.autocast():
+        for clip_skip in sorted({config.clip_skip for config in configs}):
+            for text in ids:
+                session.texts.of(text[None], [clip_skip], _asking(session), session.store)
 
 
 def _encode_apart(session: Session, members: Sequence[Member], ids: Sequence[Tensor]) -> Encoded:

@@ -8,14 +8,14 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lora_lab.train.data import latent_cache
+from lora_lab.train.data.store import Store
 from lora_lab.train.families.base import Encoded
 
+KIND = "texts"
 LIMIT = 1 << 30
 """Bytes of main memory at most; what was not asked for longest goes first, and is encoded again if it comes back."""
 
@@ -33,11 +33,8 @@ class TextCache:
         self._bytes = 0
         self.computed = 0
 
-    def of(self, ids: Tensor, clip_skips: Sequence[int], encode: Encode, store: Path | None = None) -> Encoded:
-        """The outputs for ids (n, ...) on the device of training, one `clip_skip` each; `store` keeps them on disk.
-
-        Raises Failure where the disk's folder can't be written.
-        """
+    def of(self, ids: Tensor, clip_skips: Sequence[int], encode: Encode, store: Store | None = None) -> Encoded:
+        """The outputs for ids (n, ...) on the device of training, one `clip_skip` each; `store` keeps them on disk."""
         rows = [self._one(ids[place], skip, encode, store) for place, skip in enumerate(clip_skips)]
         return _moved(Encoded.join(rows), ids.device)
 
@@ -46,19 +43,19 @@ class TextCache:
         parts = [self._encoder, clip_skip, list(ids.shape), ids.flatten().tolist()]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def _one(self, ids: Tensor, clip_skip: int, encode: Encode, store: Path | None) -> Encoded:
+    def _one(self, ids: Tensor, clip_skip: int, encode: Encode, store: Store | None) -> Encoded:
         key = self.key_of(ids, clip_skip)
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key]
-        path = store / "texts" / key[:2] / f"{key}.safetensors" if store else None
-        found = _read(path) if path else None
+        found = _read(store, key) if store else None
         if found is None:
             with torch.no_grad():
                 found = _moved(encode(ids[None], clip_skip), torch.device("cpu"))
             self.computed += 1
-            if path:
-                _write(path, found)
+            if store:
+                parts = {"states": found.states, "pooled": found.pooled}
+                store.put(KIND, key, {name: part for name, part in parts.items() if part is not None})
         self._keep(key, found)
         return found
 
@@ -78,20 +75,6 @@ def _size(one: Encoded) -> int:
     return sum(part.nbytes for part in (one.states, one.pooled) if part is not None)
 
 
-def _pooled(path: Path) -> Path:
-    return path.with_suffix(f".pooled{path.suffix}")
-
-
-def _read(path: Path) -> Encoded | None:
-    """What a file holds; None if it, or the pooled vector's beside it, is missing or damaged."""
-    states = latent_cache.read(path)
-    if states is None:
-        return None
-    pooled = latent_cache.read(_pooled(path)) if _pooled(path).exists() else None
-    return None if pooled is None and _pooled(path).exists() else Encoded(states, pooled)
-
-
-def _write(path: Path, one: Encoded) -> None:
-    if one.pooled is not None:  # first: whoever finds the states finds it
-        latent_cache.write(_pooled(path), one.pooled)
-    latent_cache.write(path, one.states)
+def _read(store: Store, key: str) -> Encoded | None:
+    entry = store.get(KIND, key) or {}
+    return Encoded(entry["states"], entry.get("pooled")) if "states" in entry else None

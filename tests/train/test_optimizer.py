@@ -121,10 +121,11 @@ def test_only_installed_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_class_of_torch(make_config: Make) -> None:
-    """`torch.optim.X` is that class."""
+    """`torch.optim.X` is that class, by name and by kind."""
     config = make_config(optimizer_type="torch.optim.RMSprop", optimizer_args=["alpha=0.9"])
     built = make_optimizer(param_groups(layers("lora_unet_a"), config), config)
-    assert type(built) is torch.optim.RMSprop
+    assert isinstance(built, torch.optim.RMSprop)
+    assert type(built).__name__ == "RMSprop"
     assert built.defaults["alpha"] == 0.9
 
 

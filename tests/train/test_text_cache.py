@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lora_lab.config import TrainConfig
+from lora_lab.train.data.store import Store
 from lora_lab.train.families.base import Encoded
 from lora_lab.train.step import encode
 from lora_lab.train.text_cache import TextCache
@@ -98,23 +99,23 @@ def test_disk(tmp_path: Path) -> None:
     """A second cache finds states and pooled vectors on disk; a damaged file counts as missing."""
     ids = torch.arange(12).view(3, 4)
     first = TextCache("x")
-    told = first.of(ids, [1, 2, 2], answer, tmp_path)
+    told = first.of(ids, [1, 2, 2], answer, Store(tmp_path))
     assert torch.equal(told.states, torch.cat([answer(ids[n : n + 1], s).states for n, s in enumerate((1, 2, 2))]))
     assert first.computed == 3
     again = TextCache("x")
-    found = again.of(ids, [1, 2, 2], answer, tmp_path)
+    found = again.of(ids, [1, 2, 2], answer, Store(tmp_path))
     assert again.computed == 0
     assert torch.equal(found.states, told.states)
     assert told.pooled is not None
     assert found.pooled is not None
     assert torch.equal(found.pooled, told.pooled)
     other = TextCache("y")
-    other.of(ids, [1, 2, 2], answer, tmp_path)
+    other.of(ids, [1, 2, 2], answer, Store(tmp_path))
     assert other.computed == 3
-    for path in (tmp_path / "texts").rglob("*.pooled.safetensors"):
+    for path in (tmp_path / "texts").rglob("*.safetensors"):
         path.write_bytes(b"broken")
     damaged = TextCache("x")
-    mended = damaged.of(ids, [1, 2, 2], answer, tmp_path).pooled
+    mended = damaged.of(ids, [1, 2, 2], answer, Store(tmp_path)).pooled
     assert mended is not None
     assert torch.equal(mended, told.pooled)
     assert damaged.computed == 3

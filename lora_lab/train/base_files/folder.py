@@ -1,15 +1,18 @@
 """A base in diffusers' layout: a folder with model_index.json and one folder for each part."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import nn
 
 from lora_lab.failure import Failure
-from lora_lab.train.base_files.parts import DTYPES, Asked, Parts, TextPart, loaded
-from lora_lab.train.base_files.vae import load_vae
+from lora_lab.train.base_files.later import Later, LaterParts
+from lora_lab.train.base_files.narrow import unet_class, without_peft
+from lora_lab.train.base_files.parts import DTYPES, Asked, Parts, TextPart, frozen, loaded
+from lora_lab.train.base_files.vae import load_vae, vae_folder
 from lora_lab.train.base_files.weights import DAMAGED, load_pretrained
 
 PARTS = ("unet", "text_encoder", "vae", "tokenizer", "scheduler")
@@ -22,8 +25,7 @@ def load_folder(asked: Asked, layout: Path, texts: Sequence[TextPart]) -> Parts:
 
     Raises Failure when a part is missing, damaged or does not fit the others.
     """
-    from diffusers import UNet2DConditionModel  # noqa: PLC0415  # seconds; a bad folder fails first
-
+    own_vae = asked.vae or asked.path / "vae"
     path, dtype = asked.path, DTYPES[asked.precision]
     if len(texts) == 1 and _has_second_encoder(path):
         raise Failure(
@@ -32,10 +34,9 @@ def load_folder(asked: Asked, layout: Path, texts: Sequence[TextPart]) -> Parts:
         )
     check_folder(path)
     schedule = read_schedule(path)
-    unet = load_pretrained(UNet2DConditionModel, path / "unet", dtype)
-    encoders = tuple(_load_encoder(path, text, dtype) for text in texts)
-    vae = load_vae(asked.vae or path / "vae", layout)
-    width = sum(encoder.config.hidden_size for encoder in encoders)
+    unet = frozen(without_peft(load_pretrained(unet_class(), path / "unet", dtype)), asked.device)
+    shapes = [_shape_of(path, text) for text in texts]
+    width = sum(shape["hidden_size"] for shape in shapes)
     if width != unet.config.cross_attention_dim:
         raise Failure(
             f"{path / texts[-1].encoder} gives states of width {width}, "
@@ -44,9 +45,16 @@ def load_folder(asked: Asked, layout: Path, texts: Sequence[TextPart]) -> Parts:
         )
     return Parts(
         unet=unet,
-        text_encoders=encoders,
-        vae=vae,
-        tokenizers=tuple(_load_tokenizer(path, text, one) for text, one in zip(texts, encoders, strict=True)),
+        text_encoders=LaterParts(
+            len(texts), lambda: [frozen(_load_encoder(path, text, dtype), asked.device) for text in texts]
+        ),
+        vae=cast("nn.Module", Later(lambda: frozen(load_vae(own_vae, layout), asked.device))),
+        tokenizers=LaterParts(
+            len(texts),
+            lambda: [_load_tokenizer(path, one, shape) for one, shape in zip(texts, shapes, strict=True)],
+        ),
+        text_layers=max(shape["num_hidden_layers"] for shape in shapes),
+        scaling_factor=scaling_factor_of(own_vae, layout),
         prediction=schedule.get("prediction_type", "epsilon"),
         beta_start=schedule["beta_start"],
         beta_end=schedule["beta_end"],
@@ -60,12 +68,47 @@ def _load_encoder(path: Path, text: TextPart, dtype: torch.dtype) -> Any:
     return load_pretrained(kind, path / text.encoder, dtype)
 
 
-def _load_tokenizer(path: Path, text: TextPart, encoder: Any) -> Any:
+_SHAPE = {"hidden_size": 512, "num_hidden_layers": 12, "vocab_size": 49408, "projection_dim": 512}
+"""What a text encoder's config leaves out where it is so (transformers' CLIPTextConfig)."""
+
+
+def _shape_of(path: Path, text: TextPart) -> dict[str, int]:
+    """Return what there is to know of a text encoder before it is loaded. Raises Failure."""
+    where = path / text.encoder
+    config = _config_of(where)
+    inner = config.get("text_config")
+    own = inner if config.get("model_type") == "clip" and isinstance(inner, dict) else config
+    shape = {key: own.get(key, usual) for key, usual in _SHAPE.items()}
+    if not all(isinstance(value, int) for value in shape.values()):
+        raise Failure(f"{where} cannot be loaded: its config.json is no text encoder's", DAMAGED)
+    return shape
+
+
+def scaling_factor_of(vae: Path | None, layout: Path) -> float:
+    """Return the factor of a VAE's latents: its config's or, of a single file and of what is part of one, the family's.
+
+    Raises Failure.
+    """
+    where = layout / "vae" if vae is None or vae.is_file() else vae_folder(vae)
+    factor = _config_of(where).get("scaling_factor", 0.18215)
+    if not isinstance(factor, int | float):
+        raise Failure(f"{where} cannot be loaded: its config.json has no number as scaling_factor", DAMAGED)
+    return float(factor)
+
+
+def _config_of(part: Path) -> dict[str, Any]:
+    try:
+        return read_json(part / "config.json")
+    except Failure as failure:
+        raise Failure(f"{part} cannot be loaded: its config.json is missing or damaged", DAMAGED) from failure
+
+
+def _load_tokenizer(path: Path, text: TextPart, shape: Mapping[str, int]) -> Any:
     from transformers import CLIPTokenizer  # noqa: PLC0415  # as above
 
     where = path / text.tokenizer
     tokenizer = loaded(where, lambda: CLIPTokenizer.from_pretrained(where, local_files_only=True), DAMAGED)
-    if tokenizer.model_max_length != 77 or len(tokenizer) != encoder.config.vocab_size:
+    if tokenizer.model_max_length != 77 or len(tokenizer) != shape["vocab_size"]:
         raise Failure(f"{where} does not fit its text encoder", "the folder is incomplete; copy it anew")
     return tokenizer
 

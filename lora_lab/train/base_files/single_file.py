@@ -7,13 +7,17 @@ package, so that nothing is asked of a hub.
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import nn
 
 from lora_lab.config.paths import PACKAGE
 from lora_lab.failure import Failure
-from lora_lab.train.base_files.parts import DTYPES, Asked, Parts, TextPart
+from lora_lab.train.base_files.folder import read_json, scaling_factor_of
+from lora_lab.train.base_files.later import Later, LaterParts
+from lora_lab.train.base_files.narrow import converters, unet_class, without_peft
+from lora_lab.train.base_files.parts import DTYPES, Asked, Parts, TextPart, frozen
 from lora_lab.train.base_files.vae import load_vae, vae_of
 from lora_lab.train.base_files.weights import WHOLE, State, filled, read_state
 
@@ -33,12 +37,24 @@ def load_file(asked: Asked, layout: Path, texts: Sequence[TextPart]) -> Parts:
     Raises Failure when it is damaged, holds more than tensors, or is no whole model of the family.
     """
     path, dtype = asked.path, DTYPES[asked.precision]
-    state = read_state(path)
+
+    def text_encoders() -> list[Any]:
+        state = read_state(path)
+        own = (_text_encoder_of(path, state, (layout, text), dtype) for text in texts)
+        return [frozen(encoder, asked.device) for encoder in own]
+
+    def vae() -> Any:
+        own = load_vae(asked.vae, layout) if asked.vae else vae_of(path, read_state(path), layout)
+        return frozen(own, asked.device)
+
+    shapes = [read_json(layout / text.encoder / "config.json") for text in texts]
     return Parts(
-        unet=_unet_of(path, state, layout, dtype),
-        text_encoders=tuple(_text_encoder_of(path, state, (layout, text), dtype) for text in texts),
-        vae=load_vae(asked.vae, layout) if asked.vae else vae_of(path, state, layout),
-        tokenizers=tuple(load_tokenizer(text.pad_token) for text in texts),
+        unet=frozen(without_peft(_unet_of(path, read_state(path), layout, dtype)), asked.device),
+        text_encoders=LaterParts(len(texts), text_encoders),
+        vae=cast("nn.Module", Later(vae)),
+        tokenizers=LaterParts(len(texts), lambda: [load_tokenizer(text.pad_token) for text in texts]),
+        text_layers=max(shape["num_hidden_layers"] for shape in shapes),
+        scaling_factor=scaling_factor_of(asked.vae, layout),
     )
 
 
@@ -57,20 +73,17 @@ def _only(path: Path, state: State, prefix: str, what: str) -> State:
 
 
 def _unet_of(path: Path, state: State, layout: Path, dtype: torch.dtype) -> Any:
-    from diffusers import UNet2DConditionModel  # noqa: PLC0415  # as above
-    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint  # noqa: PLC0415
-
-    config = UNet2DConditionModel.load_config(layout / "unet", local_files_only=True)
+    kind = unet_class()
+    config = kind.load_config(layout / "unet", local_files_only=True)
     own = _only(path, state, UNET, "U-Net")
     try:
-        renamed = convert_ldm_unet_checkpoint(own, config)
+        renamed = converters().convert_ldm_unet_checkpoint(own, config)
     except KeyError as error:  # SDXL's layers for sizes; of the others `filled` tells
         raise Failure(f"{path} has no weights for {error.args[0]} of its U-Net", WHOLE) from error
-    return filled(path, lambda: UNet2DConditionModel.from_config(config), renamed, dtype)
+    return filled(path, lambda: kind.from_config(config), renamed, dtype)
 
 
 def _text_encoder_of(path: Path, state: State, place: tuple[Path, TextPart], dtype: torch.dtype) -> Any:
-    from diffusers.loaders import single_file_utils  # noqa: PLC0415  # as above
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection  # noqa: PLC0415
 
     layout, text = place
@@ -80,9 +93,9 @@ def _text_encoder_of(path: Path, state: State, place: tuple[Path, TextPart], dty
     own = {_with_text_model(name, clip): tensor for name, tensor in found.items()}
     if any(name.startswith(open_clip) for name in own):
         like: Any = SimpleNamespace(config=config)
-        renamed = single_file_utils.convert_open_clip_checkpoint(like, own, prefix=open_clip)
+        renamed = converters().convert_open_clip_checkpoint(like, own, prefix=open_clip)
     else:
-        renamed = single_file_utils.convert_ldm_clip_checkpoint(own, remove_prefix=clip)
+        renamed = converters().convert_ldm_clip_checkpoint(own, remove_prefix=clip)
     short = {name.removeprefix("text_model."): tensor for name, tensor in renamed.items()}
     long = {f"text_model.{name}": tensor for name, tensor in short.items()}  # its names before transformers 5.6
     kind = CLIPTextModelWithProjection if text.projected else CLIPTextModel

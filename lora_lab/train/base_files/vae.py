@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from lora_lab.failure import Failure
+from lora_lab.train.base_files.narrow import converters, vae_class
 from lora_lab.train.base_files.weights import State, filled, load_pretrained, read_state
 
 PREFIX = "first_stage_model."
@@ -20,11 +21,9 @@ def load_vae(path: Path, layout: Path) -> Any:
 
     Raises Failure when there is none, or it is another family's.
     """
-    from diffusers import AutoencoderKL  # noqa: PLC0415  # seconds; a bad path fails first
-
     if path.is_file():
         return vae_of(path, read_state(path), layout)
-    return load_pretrained(AutoencoderKL, vae_folder(path), torch.float32)
+    return load_pretrained(vae_class(), vae_folder(path), torch.float32)
 
 
 def vae_folder(path: Path) -> Path:
@@ -34,14 +33,13 @@ def vae_folder(path: Path) -> Path:
 
 def vae_of(path: Path, state: State, layout: Path) -> Any:
     """Make the VAE of the tensors of a file: of a whole model, of a VAE alone, under LDM's names or diffusers'."""
-    from diffusers import AutoencoderKL  # noqa: PLC0415  # as above
-    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint  # noqa: PLC0415
-
     inside = {name: tensor for name, tensor in state.items() if name.startswith(PREFIX)}
     own = inside or {name: tensor for name, tensor in state.items() if name.startswith(_PARTS)}
     if not own:
         raise Failure(f"{path} holds no VAE", _REMEDY)
 
-    config = AutoencoderKL.load_config(layout / "vae", local_files_only=True)
-    renamed = own if any(".mid_block." in name for name in own) else convert_ldm_vae_checkpoint(own, config)
-    return filled(path, lambda: AutoencoderKL.from_config(config), renamed, torch.float32)
+    kind = vae_class()
+    config = kind.load_config(layout / "vae", local_files_only=True)
+    named = any(".mid_block." in name for name in own)
+    renamed = own if named else converters().convert_ldm_vae_checkpoint(own, config)
+    return filled(path, lambda: kind.from_config(config), renamed, torch.float32)

@@ -86,6 +86,17 @@ def plain(caption: str, options: CaptionOptions) -> str:
     return _commas(text, options)
 
 
+def fixed(caption: str, options: CaptionOptions) -> frozenset[str] | None:
+    """Every text that `process` can make of a caption; None where that is too many, as every use may be another."""
+    choices = options.wildcards and (
+        "\n" in caption or _WILDCARD.search(" ".join((options.prefix, caption, options.suffix)))
+    )
+    if options.shuffle or options.tag_dropout_rate > 0 or options.warmup_steps or choices:
+        return None
+    dropped = options.dropout_rate > 0 or options.dropout_every_n_epochs
+    return frozenset({plain(caption, options), *([""] if dropped else [])})
+
+
 def tags_shown(count: int, options: CaptionOptions, step: int) -> int:
     """How many of `count` loose tags the warm-up shows at a step: from its minimum in a straight line to all."""
     if step >= options.warmup_steps:

@@ -17,9 +17,10 @@ from torch.nn import functional
 
 from lora_lab.config.buckets import Placement
 from lora_lab.failure import Failure
-from lora_lab.train.data import augment, latent_cache, pixels
+from lora_lab.train.data import augment, pixels
 from lora_lab.train.data.epochs import Arranged
 from lora_lab.train.data.folder import EXTENSIONS, Picture
+from lora_lab.train.data.store import Store
 
 FACTOR = 8
 """Pixels to a side of a latent value, in every Stable Diffusion."""
@@ -63,7 +64,7 @@ class Masks:
         self._alpha = alpha
         self._known: dict[tuple[Path, int, Placement, bool], Tensor] = {}
 
-    def fill(self, data: Arranged, mirrored: bool, store: Path | None) -> None:
+    def fill(self, data: Arranged, mirrored: bool, store: Store | None) -> None:
         """Have the masks of all pictures ready, from the disk's cache where it has them."""
         sides = (False, True) if mirrored else (False,)
         pairs = zip(data.pictures, data.placements, strict=True)
@@ -78,16 +79,15 @@ class Masks:
         known = self._known.get((picture.path, picture.part, placement, mirrored))
         return known if known is not None else self._draw(picture, placement, mirrored)
 
-    def _kept(self, picture: Picture, placement: Placement, mirrored: bool, store: Path | None) -> Tensor:
+    def _kept(self, picture: Picture, placement: Placement, mirrored: bool, store: Store | None) -> Tensor:
         if store is None:
             return self._draw(picture, placement, mirrored)
         origin = picture.mask_digest or (f"alpha of {picture.digest}" if self._is_alpha(picture) else "")
         key = hashlib.sha256(json.dumps(["mask", origin, placement, mirrored]).encode()).hexdigest()
-        path = store / "masks" / key[:2] / f"{key}.safetensors"
-        found = latent_cache.read(path)
+        found = (store.get("masks", key) or {}).get("mask")
         if found is None:
             found = self._draw(picture, placement, mirrored)
-            latent_cache.write(path, found)
+            store.put("masks", key, {"mask": found})
         return found
 
     def _draw(self, picture: Picture, placement: Placement, mirrored: bool) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from lora_lab.train.base_files.hashes import Hashes
 from lora_lab.train.base_files.parts import Asked
 from lora_lab.train.data.tokens import Text
 
@@ -19,15 +20,16 @@ class Base:
 
     `alphas_cumprod` is that of training, rescaled where it was asked to end in pure noise; `own_alphas_cumprod` is the
     model's own, by which loss weights go (sd-scripts prepares its SNRs before it rescales). `hash` is the SHA-256 of
-    the weights, `vae_hash` that of the VAE's; the old ones are the 8 hex digits that older user interfaces go by.
+    the weights, `vae_hash` that of the VAE's; the old ones are the 8 hex digits that older user interfaces go by. Text
+    encoders, VAE and tokenizers may be loaded only when they are first used.
     """
 
     name: str
     path: Path
     unet: nn.Module
-    text_encoders: tuple[nn.Module, ...]
+    text_encoders: Sequence[nn.Module]
     vae: nn.Module
-    tokenizers: tuple[Any, ...]
+    tokenizers: Sequence[Any]
     alphas_cumprod: Tensor  # float32 (1000,)
     own_alphas_cumprod: Tensor  # float32 (1000,)
     scaling_factor: float
@@ -88,14 +90,23 @@ class Family(Protocol):
     def load(self, asked: Asked) -> Base:
         """Load the parts, frozen. Raises Failure when the file or folder is not such a model."""
 
-    def layers(self, base: Base) -> dict[str, tuple[nn.Module, str]]:
-        """Name of each layer to adapt in the LoRA file, with its owner and attribute; text encoders first."""
+    def hashes(self, asked: Asked) -> tuple[Hashes, Hashes]:
+        """Name the base and its VAE by their content, without loading them."""
+
+    def layers(self, base: Base, text: bool = True) -> dict[str, tuple[nn.Module, str]]:
+        """Name of each layer to adapt in the LoRA file, with its owner and attribute; text encoders first.
+
+        Without `text` those of the U-Net alone, and no text encoder is loaded.
+        """
 
     def convolutions(self, base: Base) -> dict[str, tuple[nn.Module, str]]:
         """The same of the layers that are adapted beside them where a LoRA has a `conv_dim`."""
 
-    def other_names(self, base: Base) -> Mapping[str, str]:
-        """What other programs call these layers in kohya's format, each with its own name here."""
+    def other_names(self, base: Base, text: bool = True) -> Mapping[str, str]:
+        """What other programs call these layers in kohya's format, each with its own name here; `text` as above."""
+
+    def tokenizer_files(self, base: Base) -> tuple[Path, ...]:
+        """Return what decides the ids of a caption: the files of the tokenizers."""
 
     def tokenize(self, base: Base, caption: Text, max_clip_token_length: int) -> Tensor:
         """Token ids of a caption, int64 (chunks, 77), or (encoders, chunks, 77) with several text encoders."""

@@ -49,31 +49,32 @@ class SDXL(StableDiffusion):
         base = super().load(asked)
         unet: Any = base.unet
         told, sizes = unet.config.projection_class_embeddings_input_dim, 6 * (unet.config.addition_time_embed_dim or 0)
-        encoder: Any = base.text_encoders[1]
-        if unet.config.addition_embed_type != "text_time" or told != encoder.config.projection_dim + sizes:
+        encoders: Any = base.text_encoders
+        deaf = "text" not in asked.later and told != encoders[1].config.projection_dim + sizes
+        if unet.config.addition_embed_type != "text_time" or deaf:
             raise Failure(
                 f"base_model {asked.path} has a U-Net that does not listen to its second text encoder",
                 "give SDXL's base model or a fine-tune of it, not its refiner or a distilled one",
             )
         return base
 
-    def layers(self, base: Base) -> dict[str, tuple[nn.Module, str]]:
+    def layers(self, base: Base, text: bool = True) -> dict[str, tuple[nn.Module, str]]:
         """Return what sd-scripts' networks.lora adapts: 72 + 192 layers of the text encoders, 722 of the U-Net."""
-        first, second = (
+        own = [
             targets(encoder, TEXT_TARGETS, f"lora_te{number}_text_model")
-            for number, encoder in enumerate(base.text_encoders, 1)
-        )
+            for number, encoder in enumerate(base.text_encoders if text else (), 1)
+        ]
         unet = targets(base.unet, ("Transformer2DModel",), "lora_unet", stability_names(base.unet))
-        return {**first, **second, **unet}
+        return {name: place for part in (*own, unet) for name, place in part.items()}
 
     def convolutions(self, base: Base) -> dict[str, tuple[nn.Module, str]]:
         """Return what is adapted beside that with `conv_dim`: 66 layers."""
         return convolution_layers(base.unet, stability_names(base.unet))
 
-    def other_names(self, base: Base) -> Mapping[str, str]:
+    def other_names(self, base: Base, text: bool = True) -> Mapping[str, str]:
         """Return the paths of diffusers' U-Net, and the text encoder without its number, each with the name here."""
         plain = (*targets(base.unet, ("Transformer2DModel",), "lora_unet"), *convolution_layers(base.unet))
-        own = {**self.layers(base), **self.convolutions(base)}
+        own = {**self.layers(base, text), **self.convolutions(base)}
         unet = dict(zip(plain, (name for name in own if name.startswith("lora_unet")), strict=True))
         return unet | {name.replace("lora_te1", "lora_te", 1): name for name in own if name.startswith("lora_te1")}
 

@@ -1,6 +1,7 @@
 """What the Stable Diffusion families have in common: CLIP text encoders, a U-Net, a VAE; file, folder or hub."""
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from torch import Tensor, nn
 
 from lora_lab.train import noise
 from lora_lab.train.base_files.folder import load_folder
-from lora_lab.train.base_files.parts import Asked, Hashes, TextPart, hashes_of
-from lora_lab.train.base_files.single_file import LAYOUTS, load_file
+from lora_lab.train.base_files.hashes import Hashes, hashes_of
+from lora_lab.train.base_files.parts import Asked, TextPart
+from lora_lab.train.base_files.single_file import LAYOUTS, TOKENIZER, load_file
 from lora_lab.train.base_files.vae import vae_folder
 from lora_lab.train.convolutions import convolution_layers
 from lora_lab.train.data.tokens import Text, chunk_ids, join_states
@@ -44,14 +46,15 @@ class StableDiffusion:
         path = asked.path
         header = check_header(path, self.name)
         load_parts = load_file if path.is_file() else load_folder
-        parts = load_parts(asked, self.layout, self.texts)
-        for model in (parts.unet, *parts.text_encoders, parts.vae):
-            model.requires_grad_(False).eval().to(asked.device)
+        with ThreadPoolExecutor(1) as beside:
+            named = beside.submit(self.hashes, asked)
+            parts = load_parts(asked, self.layout, self.texts)
+            if "text" not in asked.later:
+                _ = parts.text_encoders[0], parts.tokenizers[0]
+            if "vae" not in asked.later:
+                _ = parts.vae.training
+            hashes, vae_hashes = named.result()
         own = noise.alphas_cumprod(parts.beta_start, parts.beta_end)
-        hashes = hashes_of(path, "unet", *(text.encoder for text in self.texts))
-        vae_hashes = _vae_hashes(asked, hashes)
-        vae: Any = parts.vae.config
-        encoders: Any = parts.text_encoders
         assumed = "v_prediction" if asked.v_prediction else "epsilon"
         return Base(
             name=path.name,
@@ -62,8 +65,8 @@ class StableDiffusion:
             tokenizers=parts.tokenizers,
             alphas_cumprod=(noise.zero_terminal(own) if asked.zero_terminal_snr else own).to(asked.device),
             own_alphas_cumprod=own.to(asked.device),
-            scaling_factor=vae.scaling_factor,
-            text_layers=max(encoder.config.num_hidden_layers for encoder in encoders),
+            scaling_factor=parts.scaling_factor,
+            text_layers=parts.text_layers,
             prediction_type=parts.prediction or header.prediction or assumed,
             hash=hashes.full,
             vae_hash=vae_hashes.full,
@@ -71,20 +74,30 @@ class StableDiffusion:
             old_vae_hash=vae_hashes.old,
         )
 
-    def layers(self, base: Base) -> dict[str, tuple[nn.Module, str]]:
+    def hashes(self, asked: Asked) -> tuple[Hashes, Hashes]:
+        """Name the base and its VAE by their content: seconds where a file was never read before, else none."""
+        base = hashes_of(asked.path, "unet", *(text.encoder for text in self.texts))
+        return base, _vae_hashes(asked, base)
+
+    def tokenizer_files(self, base: Base) -> tuple[Path, ...]:
+        """Return what decides the ids of a caption: the files of the tokenizers."""
+        folders = [base.path / text.tokenizer for text in self.texts] if base.path.is_dir() else [TOKENIZER]
+        return tuple(file for folder in folders for file in sorted(folder.glob("*")) if file.is_file())
+
+    def layers(self, base: Base, text: bool = True) -> dict[str, tuple[nn.Module, str]]:
         """Return what sd-scripts' networks.lora adapts.
 
         Every Linear of the text encoder's attention and MLP, every Linear and 1 × 1 convolution of the U-Net's
         transformer blocks.
         """
-        text = targets(base.text_encoders[0], TEXT_TARGETS, "lora_te_text_model")
-        return {**text, **targets(base.unet, ("Transformer2DModel",), "lora_unet")}
+        first = targets(base.text_encoders[0], TEXT_TARGETS, "lora_te_text_model") if text else {}
+        return {**first, **targets(base.unet, ("Transformer2DModel",), "lora_unet")}
 
     def convolutions(self, base: Base) -> dict[str, tuple[nn.Module, str]]:
         """Return what sd-scripts' networks.lora adapts beside that with `conv_dim`."""
         return convolution_layers(base.unet)
 
-    def other_names(self, base: Base) -> Mapping[str, str]:
+    def other_names(self, base: Base, text: bool = True) -> Mapping[str, str]:
         """Return nothing: all programs have the same names."""
         return {}
 

@@ -1,6 +1,8 @@
 """The latent cache: what its keys depend on, that disk and memory agree, that damage is mended."""
 
+import errno
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,14 +10,18 @@ import numpy
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save
 from torch import Tensor
 
+from lora_lab import cache_folder
+from lora_lab.cache_entry import fault
 from lora_lab.config.buckets import BucketOptions
 from lora_lab.failure import Failure
-from lora_lab.train.data import latent_cache
+from lora_lab.train.data import store
 from lora_lab.train.data.epochs import arrange
 from lora_lab.train.data.folder import pictures_of, scan
-from lora_lab.train.data.latent_cache import CacheOptions, Filled, LatentItem, fill, items_of, key_of, path_of
+from lora_lab.train.data.latent_cache import CacheOptions, Filled, LatentItem, fill, items_of, key_of
+from lora_lab.train.data.store import Store
 
 
 class Vae:
@@ -81,7 +87,7 @@ def test_a_latent_is_one_sample_of_the_posterior(items: Sequence[LatentItem]) ->
 def test_disk_and_memory_agree(items: Sequence[LatentItem], tmp_path: Path) -> None:
     """Caching on disk or not, cold or warm, in any batch size: the same bits; warm calls no VAE."""
     memory = fill(items, CacheOptions("v"), Vae())
-    options = CacheOptions("v", folder=tmp_path / "cache")
+    options = CacheOptions("v", store=Store(tmp_path / "cache"))
     cold = fill(items, options, Vae())
     vae = Vae()
     warm = fill(items, options, vae)
@@ -90,31 +96,89 @@ def test_disk_and_memory_agree(items: Sequence[LatentItem], tmp_path: Path) -> N
     assert _same(memory, cold)
     assert _same(cold, warm)
     assert _same(memory, fill(items, CacheOptions("v", batch_size=1), Vae()))
-    names = [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    names = [path.name for path in (tmp_path / "cache" / "latents").rglob("*") if path.is_file()]
     assert sorted(names) == sorted(f"{key_of(item, options)}.safetensors" for item in items)
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text", "folder"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text", "folder", "other", "shape"])
 def test_damaged_files_are_computed_again(items: Sequence[LatentItem], tmp_path: Path, damage: str) -> None:
-    """A file cut short, with a flipped bit, empty, or something else, counts as missing and is replaced."""
-    options = CacheOptions("v", folder=tmp_path / "cache")
+    """A file cut short, with a flipped bit, empty, or something else, counts as missing, is told and replaced."""
+    told: list[str] = []
+    options = CacheOptions("v", store=Store(tmp_path / "cache", told.append))
     first = fill(items, options, Vae())
-    path = path_of(key_of(items[0], options), tmp_path / "cache")
+    keys = {item.id: key_of(item, options) for item in items}
+    path = cache_folder.path_of(tmp_path / "cache", "latents", keys[items[0].id])
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
+    other = cache_folder.path_of(tmp_path / "cache", "latents", keys[items[1].id]).read_bytes()
+    reshaped = save({"latent": torch.zeros(3, 8, 8)}, {"key": path.stem})
     spoiled = {"cut": bytes(content[:-40]), "flip": bytes(content), "empty": b"", "text": b"not safetensors at all"}
     path.unlink()
+    assert not told
     if damage == "folder":
         path.mkdir()
-        with pytest.raises(Failure, match="cannot be written"):
-            fill(items, options, Vae())
-        assert not list(path.parent.glob(".*"))
-        return
-    path.write_bytes(spoiled[damage])
+    else:
+        path.write_bytes({**spoiled, "other": other, "shape": reshaped}[damage])
     again = fill(items, options, Vae())
     assert (again.read, again.computed) == (5, 1)
     assert _same(first, again)
+    if damage == "folder":
+        assert told[0].startswith(f"the cache {tmp_path / 'cache'} cannot be written (")
+        assert not list(path.parent.glob(".*"))
+        return
+    assert told == [f"a cache entry was damaged and made anew ({path})"]
     assert fill(items, options, Vae()).computed == 0
+
+
+def test_full_disk(items: Sequence[LatentItem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk is full the latents are all there, and one line says that they are not kept."""
+    told: list[str] = []
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(store, "write_whole", full)
+    options = CacheOptions("v", store=Store(tmp_path / "cache", told.append))
+    filled = fill(items, options, Vae())
+    assert filled.computed == 6
+    assert told == [
+        f"the cache {tmp_path / 'cache'} cannot be written (No space left on device); training goes on without it"
+    ]
+
+
+def test_memory_that_runs_out_halves_the_batch(items: Sequence[LatentItem]) -> None:
+    """A VAE that takes one picture at a time gives what it gives of three; what one picture needs is not to be had."""
+    vae = Vae()
+
+    def small(pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+        if len(pixels) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return vae(pixels)
+
+    room = 1
+    assert _same(fill(items, CacheOptions("v"), small), fill(items, CacheOptions("v"), Vae()))
+    assert {len(shape) and shape[0] for shape in vae.batches} == {1}
+    room = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        fill(items, CacheOptions("v"), small)
+
+
+def test_batches_are_limited_by_their_pixels(items: Sequence[LatentItem]) -> None:
+    """Twice the pixels, half the pictures; one at least."""
+    for pixels, most in ((64 * 64 * 2, 2), (64 * 64, 1), (1, 1)):
+        vae = Vae()
+        fill(items, CacheOptions("v", batch_pixels=pixels), vae)
+        assert max(shape[0] for shape in vae.batches if shape[2:] == (64, 64)) == most
+
+
+def test_processes_may_fill_at_once(items: Sequence[LatentItem], tmp_path: Path) -> None:
+    """Four threads with a store each fill the same folder: all have the same latents, and every entry is whole."""
+    with ThreadPoolExecutor(4) as pool:
+        every = list(pool.map(lambda _: fill(items, CacheOptions("v", store=Store(tmp_path)), Vae()), range(4)))
+    assert all(_same(every[0], one) for one in every)
+    found = cache_folder.entries(tmp_path)
+    assert len(found) == 6
+    assert [fault(entry) for entry in found] == [None] * 6
 
 
 def test_keys_depend_on_everything_that_decides_the_latent(items: Sequence[LatentItem]) -> None:
@@ -133,12 +197,12 @@ def test_keys_depend_on_everything_that_decides_the_latent(items: Sequence[Laten
     ]
     assert len({key, *others}) == 8
     moved = replace(item.picture, path=Path("elsewhere.png"), caption="other", subset="9_z", repeats=9)
-    assert key_of(replace(item, picture=moved), CacheOptions("v", folder=Path("x"), batch_size=1)) == key
+    assert key_of(replace(item, picture=moved), CacheOptions("v", store=Store(Path("x")), batch_size=1)) == key
 
 
 def test_dtype_is_kept(items: Sequence[LatentItem], tmp_path: Path) -> None:
     """Half precision is stored and read back as half precision."""
-    options = CacheOptions("v", torch.float16, tmp_path / "cache")
+    options = CacheOptions("v", torch.float16, Store(tmp_path / "cache"))
     cold, warm = fill(items, options, Vae()), fill(items, options, Vae())
     assert {latent.dtype for latent in warm.latents.values()} == {torch.float16}
     assert _same(cold, warm)
@@ -147,13 +211,5 @@ def test_dtype_is_kept(items: Sequence[LatentItem], tmp_path: Path) -> None:
 def test_numbers_that_are_not_finite_are_refused(items: Sequence[LatentItem], tmp_path: Path) -> None:
     """A VAE that overflows is a failure that names the picture, and nothing of it is cached."""
     with pytest.raises(Failure, match=r"not finite for .*\.png"):
-        fill(items, CacheOptions("v", folder=tmp_path / "cache"), Vae(float("nan")))
+        fill(items, CacheOptions("v", store=Store(tmp_path / "cache")), Vae(float("nan")))
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
-
-
-def test_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """LORA_LAB_CACHE wins over the home folder's cache."""
-    monkeypatch.setenv("LORA_LAB_CACHE", str(tmp_path / "x"))
-    assert latent_cache.default_folder() == tmp_path / "x"
-    monkeypatch.delenv("LORA_LAB_CACHE")
-    assert latent_cache.default_folder() == Path.home() / ".cache" / "lora-lab"

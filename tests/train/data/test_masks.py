@@ -16,6 +16,7 @@ from lora_lab.train.data.batches import AdapterOptions, PackDataset
 from lora_lab.train.data.epochs import Arranged, arrange
 from lora_lab.train.data.folder import digest, pictures_of, scan
 from lora_lab.train.data.masks import Masks, with_masks
+from lora_lab.train.data.store import Store
 
 OPTIONS = BucketOptions((64, 64), True, 32, 128, 32)
 
@@ -131,16 +132,16 @@ def test_kept_on_disk_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     left_half((64, 64)).save(tmp_path / "masks" / "x.png")
     data = of_folder(tmp_path / "img", tmp_path / "masks")
     first = Masks(False)
-    first.fill(data, True, tmp_path / "cache")
+    first.fill(data, True, Store(tmp_path / "cache"))
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 2
     Image.new("L", (64, 64), 0).save(tmp_path / "masks" / "x.png")
     other = of_folder(tmp_path / "img", tmp_path / "masks")
     changed = Masks(False)
-    changed.fill(other, True, tmp_path / "cache")
+    changed.fill(other, True, Store(tmp_path / "cache"))
     assert changed.of(other.pictures[0], other.placements[0], False).sum() == 0
     monkeypatch.setattr(Masks, "_draw", None)
     again = Masks(False)
-    again.fill(data, True, tmp_path / "cache")
+    again.fill(data, True, Store(tmp_path / "cache"))
     for side in (False, True):
         place = (data.pictures[0], data.placements[0], side)
         assert torch.equal(again.of(*place), first.of(*place))
