@@ -1,6 +1,6 @@
 """Random configs on small bases: each that lint passes must train, save, load and go on from a state.
 
-    python benchmarks/random_configs.py [--examples 100] [--seed 1] [--refused]
+    python benchmarks/random_configs.py [--examples 100] [--seed 1] [--keys 8] [--refused]
 
 Hypothesis draws them from the definitions of the parameters, over SD 1 and SDXL, with and without v-prediction. It
 prints every config that fails, and how often lint refuses what was drawn. `--refused` trains those too: what the
@@ -31,6 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keys", type=int, default=8, help="settings that each config has at least")
     parser.add_argument("--refused", action="store_true")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
@@ -38,7 +39,7 @@ def main() -> int:
         scene = lay_out(folder / "data", make_bases(folder))
         train_first(scene)
         tally = Tally(scene, folder / "runs", options.refused)
-        tally.fill(options.examples, options.seed)
+        tally.fill(options.examples, options.seed, options.keys)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return tally.report(options.seed)
@@ -77,7 +78,7 @@ class Tally:
         self.taken: Counter[str] = Counter()
         self._began = time.monotonic()
 
-    def fill(self, examples: int, number: int) -> None:
+    def fill(self, examples: int, number: int, keys: int) -> None:
         """Draw and try until so many have been trained."""
 
         @seed(number)
@@ -88,7 +89,7 @@ class Tally:
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
-        @given(configs(self._scene))
+        @given(configs(self._scene, keys))
         def each(values: Values) -> None:
             if self.trained < examples:
                 self.add(values)

@@ -55,10 +55,13 @@ def lay_out(folder: Path, bases: Mapping[str, Path]) -> Scene:
 
 
 @st.composite
-def configs(drawn: st.DrawFn, scene: Scene) -> Values:
-    """Return the values of a config that could be trained: what excludes each other is not drawn together."""
+def configs(drawn: st.DrawFn, scene: Scene, least: int = 0) -> Values:
+    """Return the values of a config that could be trained: what excludes each other is not drawn together.
+
+    At least so many keys are drawn beside those that every config has.
+    """
     base = drawn(st.sampled_from(sorted(scene.bases)))
-    keys = drawn(st.lists(st.sampled_from(sorted(STRATEGIES)), max_size=16, unique=True))
+    keys = drawn(st.lists(st.sampled_from(sorted(STRATEGIES)), min_size=least, max_size=least + 16, unique=True))
     values: Values = {key: drawn(STRATEGIES[key]) for key in keys}
     values |= {"base_model": str(scene.bases[base]), "v_parameterization": base.endswith("_v"), "max_steps": 2}
     values |= {"output_folder": "out", "save_as": drawn(st.sampled_from(["safetensors"] * 3 + ["ckpt", "pt", "bin"]))}
