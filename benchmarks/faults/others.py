@@ -153,7 +153,7 @@ def _signalled(folder: Path, name: str, at: list[int], wanted: int, words: str) 
 def sigterm_sweep(folder: Path, _: int) -> Result:
     """A cluster's SIGTERM to a sweep, all its processes at once."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "grid.yaml").write_text(GRID.format(steps=400))
+    (folder / "grid.yaml").write_text(GRID.format(steps=60))
     sweep = _sweep(folder, "--no-tracking")
     logs = "out/two/run*/events.jsonl"
     until(lambda: any('"loss"' in log.read_text() for log in folder.glob(logs)) or sweep.poll() is not None)
