@@ -171,7 +171,7 @@ def peak_of(config: TrainConfig, count: int) -> float:
     """The peak memory of a process that makes three steps of a pack, in bytes."""
     told = {"what": "peak", "configs": [c.model_dump(mode="json") for c in configs_of(config, count, 3)]}
     command = [sys.executable, __file__, "--child", json.dumps(told)]
-    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return float(done.stdout.split()[-1])
 
 
