@@ -1,7 +1,5 @@
 """`lora-lab best`: the best run's config, ready to be trained, and its LoRA."""
 
-import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,17 +94,14 @@ def _write_config(run: "Run", output: Path, *, force: bool) -> bool:
 
 def _copy(run: "Run", target: Path, *, force: bool) -> None:
     """Copy the run's LoRA, whole or not at all. Raises `Failure`."""
+    from lora_lab.whole_files import write_whole
+
     if run.lora is None:
         raise Failure(f"the LoRA of {run.folder} is not there any more", "train its config again")
     if not force and (target.exists() or target.is_symlink()):
         raise Failure(f"{target} is there already", "give another name, or --force to replace it")
-    partial = target.with_name(f".{target.name[:40]}.{os.getpid()}.part")
     try:
-        shutil.copyfile(run.lora, partial)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(target)
+        write_whole(target, run.lora.read_bytes())
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise Failure(f"can't write {target}: {error.strerror}", "check the folder and its permissions") from error
     say(f"copied to {target}")

@@ -231,6 +231,7 @@ def jobs_of(judged: "JudgedPlan", grid: "Grid", digests: "Digests | None" = None
     from lora_lab.config import with_absolute_paths
     from lora_lab.sweep.identity import Digests, identity
     from lora_lab.sweep.roles import Job, Rule
+    from lora_lab.sweep.shared_caches import with_shared_caches
 
     digests = digests or Digests(grid.folder)
     rule = Rule(grid.early_terminate, grid.metric) if grid.early_terminate else None
@@ -240,7 +241,7 @@ def jobs_of(judged: "JudgedPlan", grid: "Grid", digests: "Digests | None" = None
             for run, findings, config in zip(
                 judged.plan.runs,
                 judged.findings,
-                (with_absolute_paths(config, grid.folder) for config in judged.configs),
+                (with_absolute_paths(with_shared_caches(config), grid.folder) for config in judged.configs),
                 strict=True,
             )
         ]

@@ -109,7 +109,8 @@ def _merged(found: dict[str, object], config: TrainConfig) -> None:
         except ValueError:
             return  # which the linter tells
         found["base_weights"] = [name for name, _ in pairs]
-        found["base_weights_multiplier"] = [multiplier for _, multiplier in pairs]
+        if config.base_weights_multiplier is not None:
+            found["base_weights_multiplier"] = [multiplier for _, multiplier in pairs]
 
 
 def _length(found: dict[str, object], by_steps: bool, epochs_given: bool, left_out: dict[str, str]) -> None:

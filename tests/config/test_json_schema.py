@@ -40,7 +40,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "base_weights_multiplier": st.floats(-10, 10) | st.lists(st.floats(-10, 10), min_size=1, max_size=3),
     "sample_prompts": TEXT | st.lists(TEXT, max_size=3),
     "json_load_skip_list": st.lists(st.text(max_size=9), max_size=3),
-    "change_output_name": st.from_regex(r"\A[a-z0-9][^/\\]{0,9}\Z"),
+    "change_output_name": st.from_regex(r"\A[a-z0-9][^/\\\x00-\x1f\x7f]{0,9}\Z"),
     "caption_extension": st.sampled_from([".txt", ".caption", ".tags.txt"]),
     "bucket_reso_steps": st.integers(1, 128).map(lambda eighth: 8 * eighth),
 }

@@ -41,7 +41,8 @@ def test_a_run_is_measured(values: dict[str, object], make_config: Make, monkeyp
     found = measure(config)
     assert {1, 2} <= found.peaks.keys() == found.seconds.keys()
     assert all(seconds > 0 for seconds in found.seconds.values())
-    assert found.peaks[2] >= found.peaks[1] > 50 << 20, "torch and the base are in it"
+    assert found.peaks[1] > 50 << 20, "torch and the base are in it"
+    assert found.peaks[2] > 0.95 * found.peaks[1], "what glibc holds from before may go meanwhile"
     assert measure.room() > found.peaks[2]
     footprint = footprint_of(config, found, measure.room())
     own = footprint.tensors(config) // (16 + (4 if config.ema_decay else 0))

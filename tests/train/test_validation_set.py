@@ -12,7 +12,7 @@ from PIL import Image
 
 from lora_lab.config import TrainConfig
 from lora_lab.quickstart.draw import draw, random_scene
-from lora_lab.train.prepare import read_dataset
+from lora_lab.train.dataset import read_dataset
 from lora_lab.train.validation_set import short_name, validation_set
 
 
@@ -30,7 +30,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def session(base_hash: str = "b" * 64, acp: torch.Tensor | None = None) -> Any:
     """Return what is asked of a session."""
     alphas = torch.linspace(0.999, 0.005, 1000) if acp is None else acp
-    return SimpleNamespace(base=SimpleNamespace(hash=base_hash, vae_hash="v" * 64, alphas_cumprod=alphas))
+    return SimpleNamespace(base=SimpleNamespace(content=base_hash, vae_hash="v" * 64, alphas_cumprod=alphas))
 
 
 def told(folder: Path, about: Any = None, **values: object) -> dict[str, str]:

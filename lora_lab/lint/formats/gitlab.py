@@ -17,7 +17,7 @@ def render(files: Sequence[Judged]) -> str:
     issues: list[dict[str, object]] = []
     seen: Counter[tuple[str, ...]] = Counter()
     for one in files:
-        path = PurePath(one.name).as_posix()
+        path = PurePath(one.name).as_posix().lstrip("/") or "."  # an absolute one is no path of a repository
         for finding in one.findings:
             identity = (path, finding.code, finding.message, *finding.keys)
             seen[identity] += 1
