@@ -1,10 +1,12 @@
 """What a LoRA file tells in its header: kind, ranks, alpha, what it adapts."""
 
+import contextlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
+from lora_lab.config.blocks import block_of
 from lora_lab.document.model_names import network_of
 from lora_lab.document.tensor_table import Tensor
 
@@ -54,6 +56,9 @@ class LoraFacts(NamedTuple):
     whole_from: int = 0
     """The lowest rank at which all of a LoKr's whole matrices are whole, 0 where none is."""
 
+    blocks: frozenset[int] = frozenset()
+    """Of the U-Net, those with layers adapted that see one place at a time, where the file's names tell."""
+
     @property
     def kind(self) -> str | None:
         """Return the `network_type` that the file is of, None for what is not read here."""
@@ -80,7 +85,14 @@ def lora_facts(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Lo
         any(name.endswith(".dora_scale") or ".lora_magnitude_vector" in name for name in tensors),
         any(_BESIDE.search(name) for name in tensors) or bool(wide),
         _whole_from(tensors),
+        frozenset(_blocks(name for name in ranked if name not in wide)),
     )
+
+
+def _blocks(names: Iterable[str]) -> Iterator[int]:
+    for name in names:
+        with contextlib.suppress(ValueError):
+            yield block_of(name)
 
 
 def _ranks(tensors: Iterable[Tensor]) -> frozenset[int]:

@@ -201,6 +201,7 @@ RULES: tuple[Rule, ...] = (
     network_blocks.blocks_without_lora,
     network_blocks.block_rates_with_adaptive_optimizer,
     network_blocks.alpha_above_rank_of_block,
+    network_blocks.resume_blocks_mismatch,
     merged.merged_file_not_found,
     merged.merged_file_is_no_lora,
     merged.merged_file_of_other_family,

@@ -1,4 +1,4 @@
-"""LL325 to LL328: what single blocks of the U-Net are given."""
+"""LL325 to LL329: what single blocks of the U-Net are given."""
 
 from collections.abc import Iterator
 
@@ -227,3 +227,52 @@ def alpha_above_rank_of_block(view: View) -> Iterator[Hit]:
                 f"{worst.alpha / worst.rank:.3g}"
             )
             yield Hit(message, (key, alphas), f"write {alphas}, half of each rank to all of it")
+
+
+@rule(
+    "LL329",
+    "resume-blocks-mismatch",
+    "error",
+    reads=(*_READS, "lora_model_for_resume", "dim_from_weights", "text_only", "net_dim", "alpha"),
+    source="lora_lab/train/lora_file.py load_into",
+    sees="disk",
+    targets=OURS,
+)
+def resume_blocks_mismatch(view: View) -> Iterator[Hit]:
+    """The LoRA to start from has blocks that this run gives none.
+
+    What it does
+    Compares the blocks of the U-Net in the file with those whose weight and rank are above 0.
+
+    Why is this bad
+    The run stops: what the file has of those blocks would be lost. sd-scripts loses it.
+
+    Bad
+    ```json
+    {"lora_model_for_resume": "a.safetensors", "net_dim": 8, "alpha": 8, "unet_only": true, "down_lr_weight": "zeros"}
+    ```
+    ```files
+    a.safetensors: safetensors {"lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight": {"shape": [8, 4]}}
+    ```
+
+    Good
+    ```json
+    {"lora_model_for_resume": "a.safetensors", "net_dim": 8, "alpha": 8, "unet_only": true, "mid_lr_weight": 0}
+    ```
+    ```files
+    a.safetensors: safetensors {"lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight": {"shape": [8, 4]}}
+    ```
+    """
+    config, family = view.config, _sure(view)
+    if family is None or not config.lora_model_for_resume or config.dim_from_weights or config.text_only:
+        return
+    header = view.disk.model(view.disk.resolve(config.lora_model_for_resume))
+    blocks = blocks_of(config, family)
+    if header is None or header.lora is None or blocks is None:
+        return
+    lost = sorted(number for number in header.lora.blocks if blocks.narrow[number] is None)
+    if lost:
+        keys = tuple(key for key in (*WEIGHTS, *SIZES) if key in view.given)
+        which = f"block {lost[0]}" if len(lost) == 1 else f"{len(lost)} blocks, the first of them {lost[0]},"
+        message = f"the LoRA to start from has {which} of the U-Net, of which this run makes none"
+        yield Hit(message, ("lora_model_for_resume", *keys), "give them more than 0, or set dim_from_weights to true")
