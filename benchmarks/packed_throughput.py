@@ -38,6 +38,7 @@ from lora_lab.config import TrainConfig
 from lora_lab.tracking.events import ignore
 from lora_lab.train import prepare
 from lora_lab.train.allocator import keep_freed_memory
+from lora_lab.train.dataset import read_dataset
 from lora_lab.train.loop import steps
 from lora_lab.train.opening import open_base
 from lora_lab.train.pack import PackedLayer
@@ -136,7 +137,7 @@ def opened(configs: Sequence[TrainConfig]) -> Iterator[tuple[Session, list[Membe
     try:
         session = Session(accelerator, family, base, pack)
         prepare.prepare_models(session, configs[0], print)
-        data = prepare.make_data(configs, prepare.read_dataset(configs[0]), session, ignore)
+        data = prepare.make_data(configs, read_dataset(configs[0]), session, ignore)
         members = [
             prepare.add_member(session, config, key, data, (Path(config.output_folder), ignore))
             for key, config in enumerate(configs)

@@ -30,6 +30,7 @@ from lora_lab.failure import Failure
 from lora_lab.tracking.events import ignore
 from lora_lab.train import attention, prepare
 from lora_lab.train.allocator import keep_freed_memory
+from lora_lab.train.dataset import read_dataset
 from lora_lab.train.loop import Progress, train_pack
 from lora_lab.train.opening import open_base
 from lora_lab.train.step import Member, Session
@@ -184,7 +185,7 @@ def measure(config: TrainConfig, rivals: Sequence[str], seconds: float) -> list[
     try:
         session = Session(accelerator, family, base, pack)
         prepare.prepare_models(session, config, print)
-        dataset = prepare.read_dataset(config)
+        dataset = read_dataset(config)
         data = prepare.make_data([config], dataset, session, ignore)
         member = prepare.add_member(session, config, 0, data, (Path(config.output_folder), ignore))
         material = _material(session, config, data)
