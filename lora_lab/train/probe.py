@@ -163,11 +163,11 @@ class _Trial:
 
     def _peak(self, count: int) -> tuple[int, float]:
         """The most that is held during a step, after one that has made what stays; and its seconds."""
-        first = self._step(count)
-        self._quick = self._quick and first < QUICK
+        self._step(count)  # which also does what is done once in a process
         _tidy()
         with _watched() as peak:
             seconds = self._step(count)
+        self._quick = self._quick and seconds < QUICK
         return peak(), seconds
 
     def _seconds(self, count: int) -> float:
