@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lora_lab.cli.fitted import Column, fitted
 from lora_lab.sweep.comparable import Comparable, Judging, comparable, judging_of
 from lora_lab.sweep.execute import Outcome
 from lora_lab.sweep.grid import Metric, label
@@ -12,18 +13,12 @@ STATUS_WORDS = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupt
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return the rows under their header, columns aligned: numbers to the right, the rest to the left."""
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    right = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(header))]
-    lines = [_line(header, widths, right), "  ".join("-" * width for width in widths)]
-    return "\n".join([*lines, *(_line(row, widths, right) for row in rows)])
-
-
-def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    padded = [
-        cell.rjust(width) if to_right else cell.ljust(width)
-        for cell, width, to_right in zip(cells, widths, right, strict=True)
+    texts = [[row[place] for row in rows] for place in range(len(header))]
+    columns = [
+        Column(name, cells, right=bool(cells) and all(map(_is_number, cells)))
+        for name, cells in zip(header, texts, strict=True)
     ]
-    return "  ".join(padded).rstrip()
+    return "\n".join(fitted(columns, None))
 
 
 def _is_number(text: str) -> bool:

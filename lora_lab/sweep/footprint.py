@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -105,10 +105,6 @@ class Footprint:
     def of_a_run(self, config: TrainConfig) -> int:
         """Return what a run adds to a pack."""
         return self.member + self.tensors(config)
-
-    def at_rest(self, configs: Sequence[TrainConfig]) -> int:
-        """Return what a pack takes while a picture is drawn."""
-        return self.fixed + sum(map(self.tensors, configs)) + self.drawing
 
 
 def footprint_of(config: TrainConfig, probed: Probed, room: int) -> Footprint:
