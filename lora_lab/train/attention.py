@@ -13,26 +13,47 @@ from lora_lab.train.base_files.narrow import attention
 MOST_BYTES = 1 << 29
 """Of one layer's attention scores that may be held: beyond that, memory is worth more than time."""
 
+CACHED_BYTES = 1 << 24
+"""Of scores that are made and used at a time: a processor's cache still has them when they are used."""
+
 
 class ByShape:
     """For bfloat16 on a CPU: two plain products and a softmax, unless their scores are too large.
 
     PyTorch's own attention, which holds no scores, takes a third more of a whole step there (benchmarks/RESULTS.md);
-    in float32 it is the quicker one.
+    in float32 it is the quicker one. A pack's pictures are gone through some at a time: the scores of eight would leave
+    the cache, and a pack would be slower than its runs in turn.
     """
 
     def __init__(self) -> None:
-        self._plain, self._frugal = attention().AttnProcessor(), attention().AttnProcessor2_0()
+        self._frugal = attention().AttnProcessor2_0()
 
     def __call__(
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, *args: Any, **kwargs: Any
     ) -> Any:
         """Compute the attention of a layer; arguments as diffusers gives them to every processor."""
         seen = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        pairs = hidden_states.shape[1] * seen.shape[1]
-        scores = hidden_states.shape[0] * attn.heads * pairs * hidden_states.element_size()
-        processor = self._plain if scores <= MOST_BYTES else self._frugal
-        return processor(attn, hidden_states, encoder_hidden_states, *args, **kwargs)
+        each = attn.heads * hidden_states.shape[1] * seen.shape[1] * hidden_states.element_size()  # bytes a picture
+        given = args or any(value is not None for value in kwargs.values())
+        if given or _is_special(attn) or each * len(hidden_states) > MOST_BYTES:
+            return self._frugal(attn, hidden_states, encoder_hidden_states, *args, **kwargs)
+        at_once = max(1, CACHED_BYTES // each)
+        parts = (whole.split(at_once) for whole in (attn.to_q(hidden_states), attn.to_k(seen), attn.to_v(seen)))
+        found = [_attended(attn, *part) for part in zip(*parts, strict=True)]
+        out, dropout = attn.to_out
+        return dropout(out(found[0] if len(found) == 1 else torch.cat(found))) / attn.rescale_output_factor
+
+
+def _is_special(attn: Any) -> bool:
+    """Whether a layer does what no layer of Stable Diffusion's U-Nets does."""
+    norms = attn.group_norm, attn.spatial_norm, attn.norm_cross
+    return attn.residual_connection or any(norm is not None for norm in norms)
+
+
+def _attended(attn: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """What some pictures' heads see, (n, places, width)."""
+    query, key, value = (attn.head_to_batch_dim(part) for part in (query, key, value))
+    return attn.batch_to_head_dim(torch.bmm(attn.get_attention_scores(query, key), value))
 
 
 def choose(unet: Any, config: TrainConfig, device: torch.device, warn: Callable[[str], None]) -> None:
