@@ -4,9 +4,10 @@
 
 `lora-lab train` on the quickstart's base, one picture of 64 × 64 a step, in a process of its own, with everything on
 that repeats: validation, sample pictures, saved files, states to go on from, tracking. From outside, the memory, open
-files and threads of its whole process tree are read every two seconds; from its events, when each step was done. Prints
-a line for each tenth of the run, then the slopes over all but the first tenth, where things are still being set up, and
-the seconds of a step at the end against the beginning: whatever else the machine does falls into them.
+files, threads and processor time of its whole process tree are read every two seconds; from its events, when each step
+was done. Prints a line for each tenth of the run, then the slopes over all but the first tenth, where things are still
+being set up, and the seconds of a step at the end against the beginning, by processor time and by the wall's: whatever
+else the machine does falls into the latter.
 """
 
 import argparse
@@ -34,12 +35,13 @@ MIB = 2**20
 
 
 class Sample(NamedTuple):
-    """What the process tree held at a step: bytes of memory, open files, threads."""
+    """What the process tree held at a step: bytes of memory, open files, threads; its seconds on a processor so far."""
 
     step: int
     memory: int
     files: int
     threads: int
+    seconds: float
 
 
 def main() -> None:
@@ -74,10 +76,12 @@ def watched(folder: Path, steps: int) -> Iterator[Sample]:
                 parts = [tree, *tree.children(recursive=True)]
                 memory = sum(part.memory_info().rss for part in parts)
                 files, threads = sum(part.num_fds() for part in parts), sum(part.num_threads() for part in parts)
+                spent = tree.cpu_times()  # with those of its children that ended: what still runs counts when it ends
+                seconds = spent.user + spent.system + spent.children_user + spent.children_system
             except psutil.NoSuchProcess:
                 continue  # one of them ended between the two questions
             if 0 < step < steps:  # after the last one, things are given back
-                yield Sample(step, memory, files, threads)
+                yield Sample(step, memory, files, threads, seconds)
     if process.returncode:
         sys.exit(f"the training ended with {process.returncode}: {(folder / 'told.log').read_text()[-500:]}")
 
@@ -95,30 +99,33 @@ def times_of_steps(events: Path) -> Iterator[tuple[int, float]]:
     """Yield each step that was told and its time in seconds."""
     for event in map(json.loads, events.read_text(encoding="utf-8").splitlines()):
         if event["kind"] == "Metrics" and "loss" in event["values"]:
-            yield event["step"], event["time_ms"] / 1000
+            yield event["step"], event["at"] / 1000
 
 
 def report(samples: Sequence[Sample], times: Sequence[tuple[int, float]], steps: int) -> None:
     """Print the tenths, the slopes and the ratio."""
-    print("| steps up to | s/step | memory, MiB | open files | threads |\n|---|---|---|---|---|")
-    tenths = []
+    print("| steps up to | s/step | CPU s/step | memory, MiB | open files | threads |\n|---|---|---|---|---|---|")
+    tenths: list[tuple[float, float]] = []
     for tenth in range(10):
         low, high = steps * tenth // 10, steps * (tenth + 1) // 10
         told = [time for step, time in times if low <= step <= high]
         held = [sample for sample in samples if low < sample.step <= high]
-        if len(told) < 2 or not held:
+        if len(told) < 2 or len(held) < 2:
             sys.exit("too few steps to tell anything")
-        tenths.append((max(told) - min(told)) / (high - low))
+        cpu = (held[-1].seconds - held[0].seconds) / (held[-1].step - held[0].step or 1)
+        tenths.append(((max(told) - min(told)) / (high - low), cpu))
         memory = statistics.median(sample.memory for sample in held) / MIB
         files, threads = max(sample.files for sample in held), max(sample.threads for sample in held)
-        print(f"| {high} | {tenths[-1]:.4f} | {memory:.0f} | {files} | {threads} |")
+        print(f"| {high} | {tenths[-1][0]:.4f} | {cpu:.4f} | {memory:.0f} | {files} | {threads} |")
     later = [sample for sample in samples if sample.step > steps // 10]
     at = [sample.step / 1000 for sample in later]
     memory = statistics.linear_regression(at, [sample.memory / MIB for sample in later]).slope
     files = statistics.linear_regression(at, [float(sample.files) for sample in later]).slope
     print(f"\nslope for 1,000 steps: memory {memory:+.3f} MiB, open files {files:+.4f}")
-    second, first = tenths[-1] / tenths[1], tenths[-1] / tenths[0]
-    print(f"a step of the last tenth takes {second:.3f} x that of the second, {first:.3f} x that of the first")
+    for name, number in (("by the wall", 0), ("by processor time", 1)):
+        first, second, last = (tenths[place][number] for place in (0, 1, -1))
+        ratios = f"{last / second:.3f} x one of the second, {last / first:.3f} x one of the first"
+        print(f"{name}, a step of the last tenth takes {ratios}")
 
 
 if __name__ == "__main__":
