@@ -3,9 +3,12 @@
 Sizes are in bytes. What cannot be learned on a system is None.
 """
 
+import contextlib
 import errno
+import gc
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +33,21 @@ def ran_out(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError) and _WORDS.search(str(error)) is not None
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Within: no garbage collector, which would only look through what is being imported and built.
+
+    It is on afterwards, if it was before: an outer one ends last.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def held() -> int | None:

@@ -1,9 +1,7 @@
 """`lora-lab lint`: judge config files without training, and mend what can be mended."""
 
-import gc
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -14,6 +12,7 @@ import click
 from lora_lab.cli.lint_report import show
 from lora_lab.cli.say import say_coloured
 from lora_lab.cli.sources import Source, may_be_config, sources, standard_input
+from lora_lab.memory import no_collection
 from lora_lab.printable import printable
 
 if TYPE_CHECKING:
@@ -273,13 +272,3 @@ def _difference(before: str, after: str, name: str) -> Iterator[str]:
 
     for line in difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), name, name):
         yield line if line.endswith(("\n", "\r")) else f"{line}\n\\ No newline at end of file\n"
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Within: no garbage collector, which would only look through what is being imported and built."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

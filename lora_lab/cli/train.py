@@ -15,6 +15,7 @@ import click
 from lora_lab.cli.register import check_register, registered
 from lora_lab.cli.say import say
 from lora_lab.failure import Failure
+from lora_lab.memory import no_collection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,7 +53,8 @@ def command(config: Path, output_folder: Path | None, no_tracking: bool, dialect
         return _follow(config, output_folder, dialect)
     where = Where(tracking=not no_tracking, **options)
     check_register(where.register, tracking=where.tracking)
-    linted = _linted(config, output_folder, dialect)
+    with no_collection():
+        linted = _linted(config, output_folder, dialect)
     if linted is None:
         return 1
     ready, findings = linted
@@ -255,7 +257,8 @@ def _show_result(lora: Path, metrics: "Mapping[str, float]", steps: int, seconds
 def built_in_trainer() -> "Train":
     """Import the trainer: seconds, so only when something is trained. Raises `Failure` where it is not installed."""
     try:
-        from lora_lab.train.run import Run, train_runs
+        with no_collection():
+            from lora_lab.train.run import Run, train_runs
     except ImportError as error:
         raise _not_installed(str(error)) from error
 

@@ -30,8 +30,9 @@ def load_base(family: Family, asked: Asked, files: tuple[Merged, ...] = ()) -> B
     Only one is in memory: the one before goes first. Parts that it has not loaded yet are loaded when they are used.
     """
     if (family, asked, files) not in _loaded:
-        _loaded.clear()
-        gc.collect()  # models refer to themselves
+        if _loaded:
+            _loaded.clear()
+            gc.collect()  # models refer to themselves
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         _loaded[family, asked, files] = merge(family.load(asked), family, files)

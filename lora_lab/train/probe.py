@@ -140,7 +140,7 @@ class _Trial:
         for _ in range(ROUNDS):  # turn about, as the machine may have other things to do now and then
             if self._quick and _clock() - began < SECONDS:
                 seconds = {count: min(before, self._seconds(count)) for count, before in seconds.items()}
-        return peaks, seconds
+        return peaks, undisturbed(seconds)
 
     def _is_worth_it(
         self, count: int, began: float, peaks: Mapping[int, int], seconds: Mapping[int, float], room: int
@@ -189,6 +189,14 @@ class _Trial:
         began = _clock()
         pack_step(self._session, self.members[:count], [batch])
         return _clock() - began
+
+
+def undisturbed(seconds: Mapping[int, float]) -> dict[int, float]:
+    """Return seconds by number of adapters as they are at most: a pack does all that a smaller one does, and more.
+
+    Where the smaller one took longer, something else was in its way, and the larger one would seem to pay many times.
+    """
+    return {count: min(seconds[more] for more in seconds if more >= count) for count in seconds}
 
 
 def _facts(data: Arranged) -> PackData:

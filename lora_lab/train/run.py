@@ -168,7 +168,7 @@ def _open(
 ) -> tuple[tuple[Family, Base], Begun | None]:
     """Load the base while cached latents are read, and pictures that have none are decoded."""
     try:
-        with ThreadPoolExecutor(1) as beside:
+        with memory.no_collection(), ThreadPoolExecutor(1) as beside:
             wanted = asked_of(configs, str(accelerator.device))
             begun = beside.submit(prepare.latents_ahead, configs, dataset, wanted, store)
             return open_base(configs, accelerator), begun.result()

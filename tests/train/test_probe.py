@@ -82,3 +82,9 @@ def test_memory_is_watched_in_every_way(monkeypatch: pytest.MonkeyPatch) -> None
             for _ in range(3):
                 torch.ones(30 << 20)  # 120 MiB
         assert 100 << 20 < peak() - rest() < 200 << 20
+
+
+def test_a_disturbed_step_makes_no_pack_pay() -> None:
+    """Where one run seemed slower than two at once, two are not many times as fast: one takes what two take at most."""
+    assert probe.undisturbed({1: 4.0, 2: 0.2, 4: 0.3}) == {1: 0.2, 2: 0.2, 4: 0.3}
+    assert probe.undisturbed({1: 0.1, 2: 0.15, 4: 0.3}) == {1: 0.1, 2: 0.15, 4: 0.3}

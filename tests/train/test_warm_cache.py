@@ -116,9 +116,13 @@ print(sorted(heavy & set(sys.modules)))
 if sys.argv[3] == "True":
     from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
     from diffusers.loaders import lora_base, single_file_utils
+    from diffusers.models.transformers import FluxTransformer2DModel, Transformer2DModel
     from lora_lab.train.base_files import narrow
     assert UNet2DConditionModel is narrow.unet_class() and AutoencoderKL is narrow.vae_class()
     assert hasattr(single_file_utils, "AutoImageProcessor") and hasattr(lora_base, "BaseTunerLayer")
+    unet = UNet2DConditionModel.from_pretrained(config.base_model, subfolder='unet')
+    layers = {type(layer) for layer in unet.modules()}
+    assert Transformer2DModel in layers and FluxTransformer2DModel not in layers
     pipe = StableDiffusionPipeline.from_pretrained(config.base_model, safety_checker=None)
     pipe.load_lora_weights(sys.argv[2], weight_name="last.safetensors")
     print(pipe.get_active_adapters())

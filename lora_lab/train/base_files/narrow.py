@@ -9,6 +9,7 @@ Afterwards it knows them again, and what was imported without them is forgotten,
 import contextlib
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 import sys
 import threading
@@ -27,6 +28,9 @@ _COMPILER = "torch._dynamo"
 _UNUSED = ("_peft_available", "_bitsandbytes_available", "_scipy_available", "_transformers_available")
 _WITH_LISTS = ("diffusers.loaders", "diffusers.models", "diffusers.schedulers")
 """Packages that list their content when they are imported, by what is installed."""
+
+_WHOLE_ZOO = ("diffusers.models.transformers",)
+"""Packages that import every model in them, of which a U-Net uses one or two by their modules' own names."""
 
 _INCOMPLETE = (
     *("diffusers.loaders.lora_base", "diffusers.loaders.lora_pipeline", CONVERTERS),
@@ -126,13 +130,29 @@ def _without() -> Iterator[None]:
             setattr(flags, name, False)
         finder.names = hidden
         try:
-            yield
+            with _by_module(_WHOLE_ZOO):
+                yield
         finally:
             for name, value in kept.items():
                 setattr(flags, name, value)
     finally:
         torch.compiler.disable = disable
         sys.meta_path.remove(finder)
+
+
+@contextlib.contextmanager
+def _by_module(packages: Sequence[str]) -> Iterator[None]:
+    """Within: packages that nobody has imported have their modules, but import none by themselves."""
+    bare = [name for name in packages if name not in sys.modules]
+    for name in bare:
+        spec = importlib.util.find_spec(name)
+        if spec is not None:
+            sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        yield
+    finally:
+        for name in bare:
+            sys.modules.pop(name, None)
 
 
 def _flags() -> Any:
