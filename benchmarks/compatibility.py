@@ -6,11 +6,13 @@ Each `--python` gets two fresh environments without torch, one with the oldest d
 newest, and runs the tests of the light half (linter, documents, grids, editor): those that import no framework.
 `--whole` does the same with this Python and everything installed, and runs all of `--tests`; torch stays the version
 of constraints.txt, whichever build of it this machine has, since no test of ours can tell what another one does.
-One table at the end: what ran with what, and what did not pass.
+Two tables at the end: what ran with what and what did not pass; and which versions the ends were. With `--keep`, the
+environments and the logs stay, and the next run with the same requirements uses them again.
 """
 
 import argparse
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from typing import NamedTuple
 
 import tomllib
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +33,7 @@ HEAVY = {
 }  # fmt: skip
 HEAVY_PARTS = ("lora_lab.train", "lora_lab.tracking", "lora_lab.quickstart")
 LIGHT_TOOLS = ["pytest", "hypothesis", "jsonschema", "xmlschema"]
+EVERYTHING = ("train", "optimizers", "search", "mlflow", "tensorboard", "ray", "slurm", "lsp", "dev")
 COUNTS = re.compile(r"(\d+) (passed|failed|skipped|errors?)\b")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -50,16 +54,20 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true")
     parser.add_argument("--tests", nargs="*", default=["tests"])
     parser.add_argument("--ends", nargs="*", default=["oldest", "newest"], choices=["oldest", "newest"])
-    parser.add_argument("--keep", type=Path, help="where the environments and the logs stay")
+    parser.add_argument("--keep", type=Path, help="where the environments and the logs stay, to be used again")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = (options.keep or Path(name)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         cells = list(cells_of(options.python, options.ends, tuple(options.tests) if options.whole else ()))
-        lines = [measured(cell, folder / f"environment{number}") for number, cell in enumerate(cells)]
+        lines = [measured(cell, folder) for cell in cells]
+        versions = {cell: direct(cell, folder) for cell in cells}
     print("| Python | installed | libraries | passed | failed | skipped | what did not pass |")
     print("|---|---|---|---|---|---|---|")
     print("\n".join(lines))
+    print("\n| library | oldest | newest |\n|---|---|---|")
+    for name in sorted({name for found in versions.values() for name in found}, key=str.lower):
+        print(f"| {name} | {' | '.join(seen(name, end, versions) for end in ('oldest', 'newest'))} |")
 
 
 def cells_of(pythons: Sequence[str], ends: Sequence[str], whole: tuple[str, ...]) -> Iterator[Cell]:
@@ -70,7 +78,7 @@ def cells_of(pythons: Sequence[str], ends: Sequence[str], whole: tuple[str, ...]
         for end in ends:
             yield Cell(python, ("lsp",), end, light)
     for end in ends if whole else ():
-        yield Cell(sys.executable, ("train", "optimizers", "mlflow", "tensorboard", "dev"), end, whole)
+        yield Cell(sys.executable, EVERYTHING, end, whole)
 
 
 def is_light(path: Path) -> bool:
@@ -90,39 +98,83 @@ def imports_heavy(path: Path) -> bool:
     return any(name.split(".")[0] in HEAVY or name.startswith(HEAVY_PARTS) for name in names)
 
 
-def oldest(extras: Sequence[str]) -> list[str]:
-    """Return `name==version` for the lower bound of every direct dependency but torch, whose build is the machine's."""
+def direct_dependencies(extras: Sequence[str]) -> list[Requirement]:
+    """Return what pyproject.toml asks for directly, but for torch, whose build is the machine's, and for `dev`."""
     groups = PROJECT["optional-dependencies"]
     wanted = PROJECT["dependencies"] + [one for extra in extras if extra != "dev" for one in groups[extra]]
+    return [one for one in map(Requirement, wanted) if one.name != "torch"]
+
+
+def oldest(extras: Sequence[str]) -> list[str]:
+    """Return `name==version` for the lower bound of every direct dependency; pip weighs the markers."""
     pins = []
-    for requirement in map(Requirement, wanted):
-        if requirement.name == "torch" or (requirement.marker and not requirement.marker.evaluate()):
-            continue
+    for requirement in direct_dependencies(extras):
         bounds = [Version(one.version) for one in requirement.specifier if one.operator == ">="]
         assert bounds, f"{requirement} has no lower bound"
         pins.append(f"{requirement.name}=={min(bounds)}")
     return pins
 
 
-def measured(cell: Cell, folder: Path) -> str:
-    """Make the environment, run the tests, and return the line of the table."""
-    log = folder.with_suffix(".log")
-    subprocess.run([cell.python, "-m", "venv", "--clear", folder], check=True)
-    python = folder / "bin" / "python"
-    pins = folder / "pins.txt"
+def place(cell: Cell, folder: Path) -> Path:
+    """Return the folder of an environment, named after what is in it."""
+    return folder / f"{version(cell.python)}-{'everything' if 'dev' in cell.extras else 'light'}-{cell.end}"
+
+
+def version(python: str | Path) -> str:
+    """Return the version of a Python."""
+    return subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout.split()[-1]
+
+
+def made(cell: Cell, environment: Path, log: Path) -> bool:
+    """Make an environment unless it is there already; say whether pip found versions that go together."""
     constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     torch = next(one for one in constraints if one.startswith("torch=="))
-    pins.write_text("\n".join([torch, *(oldest(cell.extras) if cell.end == "oldest" else [])]), encoding="utf-8")
+    pins = [torch, *(oldest(cell.extras) if cell.end == "oldest" else [])]
     tools = [] if "dev" in cell.extras else LIGHT_TOOLS
     first = [[torch]] if "train" in cell.extras else []  # so that nothing that needs torch brings another build
+    steps = [*first, ["-e", f"{ROOT}[{','.join(cell.extras)}]", *tools]]
+    recipe = "\n".join([*pins, f"# {PROJECT['dependencies']} {PROJECT['optional-dependencies']} {steps}"])
+    done = environment / "made.txt"
+    if done.is_file() and done.read_text(encoding="utf-8") == recipe:
+        return True
+    subprocess.run([cell.python, "-m", "venv", "--clear", environment], check=True)
+    wanted = environment / "pins.txt"
+    wanted.write_text(recipe, encoding="utf-8")
     with log.open("w", encoding="utf-8") as told:
-        for wanted in [*first, ["-e", f"{ROOT}[{','.join(cell.extras)}]", *tools]]:
-            command = [python, "-m", "pip", "install", "-q", "-c", pins, *wanted]
+        for step in steps:
+            command = [environment / "bin" / "python", "-m", "pip", "install", "-q", "-c", wanted, *step]
             if subprocess.run(command, stdout=told, stderr=told).returncode:
-                return line(cell, folder, {}, f"pip found no such set of versions, see {log.name}")
-        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *cell.tests]
+                return False
+    wanted.rename(done)
+    return True
+
+
+def measured(cell: Cell, folder: Path) -> str:
+    """Make the environment, run the tests, and return the line of the table."""
+    environment = place(cell, folder)
+    log = environment.with_name(f"{environment.name}-pip.log")
+    if not made(cell, environment, log):
+        return line(cell, {}, f"pip found no such set of versions, see {log.name}")
+    log = environment.with_name(f"{environment.name}-tests.log")
+    with log.open("w", encoding="utf-8") as told:
+        command = [environment / "bin" / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *cell.tests]
         subprocess.run(command, cwd=ROOT, stdout=told, stderr=told)
-    return line(cell, folder, *outcome(log.read_text(encoding="utf-8", errors="replace")))
+    return line(cell, *outcome(log.read_text(encoding="utf-8", errors="replace")))
+
+
+def direct(cell: Cell, folder: Path) -> dict[str, str]:
+    """Return the versions of the direct dependencies that an environment holds."""
+    command = [place(cell, folder) / "bin" / "python", "-m", "pip", "list", "--format", "json"]
+    listed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    held = {canonicalize_name(one["name"]): one["version"] for one in listed}
+    names = [one.name for one in direct_dependencies(cell.extras)] + ["torch"]
+    return {name: held[canonicalize_name(name)] for name in names if canonicalize_name(name) in held}
+
+
+def seen(name: str, end: str, versions: dict[Cell, dict[str, str]]) -> str:
+    """Return the versions of a library at one end, more than one where Pythons differ."""
+    found = {held[name] for cell, held in versions.items() if cell.end == end and name in held}
+    return ", ".join(sorted(found, key=Version)) or "–"
 
 
 def outcome(text: str) -> tuple[dict[str, int], str]:
@@ -135,12 +187,11 @@ def outcome(text: str) -> tuple[dict[str, int], str]:
     return counts, ", ".join([*failures[:5], *more])
 
 
-def line(cell: Cell, folder: Path, counts: dict[str, int], failures: str) -> str:
+def line(cell: Cell, counts: dict[str, int], failures: str) -> str:
     """Return a line of the table, and print it at once for who waits."""
-    version = subprocess.run([folder / "bin" / "python", "-V"], capture_output=True, text=True).stdout.split()[-1]
     failed = counts.get("failed", 0) + counts.get("error", 0)
-    part = "everything" if "train" in cell.extras else "light half"
-    cells = [version, part, cell.end, counts.get("passed", 0), failed, counts.get("skipped", 0), failures]
+    part = "everything" if "dev" in cell.extras else "light half"
+    cells = [version(cell.python), part, cell.end, counts.get("passed", 0), failed, counts.get("skipped", 0), failures]
     text = f"| {' | '.join(map(str, cells))} |"
     print(text, file=sys.stderr, flush=True)
     return text
