@@ -31,7 +31,7 @@ HEAVY = {
     "torch", "numpy", "mlflow", "diffusers", "transformers", "safetensors", "PIL", "accelerate", "optuna", "ray",
     "peft", "lycoris", "scipy", "submitit",
 }  # fmt: skip
-HEAVY_PARTS = ("lora_lab.train", "lora_lab.tracking", "lora_lab.quickstart")
+HEAVY_PARTS = ("lora_lab.train", "lora_lab.quickstart")  # lora_lab.tracking imports what it needs when it ships
 LIGHT_TOOLS = ["pytest", "hypothesis", "jsonschema", "xmlschema"]
 EVERYTHING = ("train", "optimizers", "search", "mlflow", "tensorboard", "ray", "slurm", "lsp", "dev")
 COUNTS = re.compile(r"(\d+) (passed|failed|skipped|errors?)\b")
