@@ -130,10 +130,12 @@ def made(cell: Cell, environment: Path, log: Path) -> bool:
     constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     torch = next(one for one in constraints if one.startswith("torch=="))
     pins = [torch, *(oldest(cell.extras) if cell.end == "oldest" else [])]
-    tools = [] if "dev" in cell.extras else LIGHT_TOOLS
-    first = [[torch]] if "train" in cell.extras else []  # so that nothing that needs torch brings another build
+    whole = "dev" in cell.extras
+    tools = [] if whole else LIGHT_TOOLS
+    first = [[torch]] if whole else []  # so that nothing that needs torch brings another build
     steps = [*first, ["-e", f"{ROOT}[{','.join(cell.extras)}]", *tools]]
-    recipe = "\n".join([*pins, f"# {PROJECT['dependencies']} {PROJECT['optional-dependencies']} {steps}"])
+    asked = [*map(str, direct_dependencies(cell.extras)), *(PROJECT["optional-dependencies"]["dev"] if whole else [])]
+    recipe = "\n".join([*pins, f"# {steps}, where lora_lab asks for {asked}"])
     done = environment / "made.txt"
     if done.is_file() and done.read_text(encoding="utf-8") == recipe:
         return True
