@@ -36,6 +36,7 @@ LIGHT_TOOLS = ["pytest", "hypothesis", "jsonschema", "xmlschema"]
 EVERYTHING = ("train", "optimizers", "search", "mlflow", "tensorboard", "ray", "slurm", "lsp", "dev")
 COUNTS = re.compile(r"(\d+) (passed|failed|skipped|errors?)\b")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+LIGHT = list(map(Requirement, PROJECT["dependencies"]))
 
 
 class Cell(NamedTuple):
@@ -61,7 +62,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         cells = list(cells_of(options.python, options.ends, tuple(options.tests) if options.whole else ()))
         lines = [measured(cell, folder) for cell in cells]
-        versions = {cell: direct(cell, folder) for cell in cells}
+        versions = {cell: held_by(cell, folder) for cell in cells}
     print("| Python | installed | libraries | passed | failed | skipped | what did not pass |")
     print("|---|---|---|---|---|---|---|")
     print("\n".join(lines))
@@ -98,17 +99,19 @@ def imports_heavy(path: Path) -> bool:
     return any(name.split(".")[0] in HEAVY or name.startswith(HEAVY_PARTS) for name in names)
 
 
-def direct_dependencies(extras: Sequence[str]) -> list[Requirement]:
-    """Return what pyproject.toml asks for directly, but for torch, whose build is the machine's, and for `dev`."""
-    groups = PROJECT["optional-dependencies"]
-    wanted = PROJECT["dependencies"] + [one for extra in extras if extra != "dev" for one in groups[extra]]
+def asked(extras: Sequence[str]) -> list[Requirement]:
+    """Return what some extras ask for directly, but for torch, whose build is the machine's, and for `dev`."""
+    wanted = [one for extra in extras if extra != "dev" for one in PROJECT["optional-dependencies"][extra]]
     return [one for one in map(Requirement, wanted) if one.name != "torch"]
 
 
-def oldest(extras: Sequence[str]) -> list[str]:
-    """Return `name==version` for the lower bound of every direct dependency; pip weighs the markers."""
+def oldest(cell: Cell) -> list[str]:
+    """Return `name==version` for the lower bound of every direct dependency; pip weighs the markers.
+
+    What the light half needs is at its bound in the cells of the light half only: diffusers asks for newer ones.
+    """
     pins = []
-    for requirement in direct_dependencies(extras):
+    for requirement in asked(cell.extras) + ([] if "dev" in cell.extras else LIGHT):
         bounds = [Version(one.version) for one in requirement.specifier if one.operator == ">="]
         assert bounds, f"{requirement} has no lower bound"
         pins.append(f"{requirement.name}=={min(bounds)}")
@@ -129,13 +132,13 @@ def made(cell: Cell, environment: Path, log: Path) -> bool:
     """Make an environment unless it is there already; say whether pip found versions that go together."""
     constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     torch = next(one for one in constraints if one.startswith("torch=="))
-    pins = [torch, *(oldest(cell.extras) if cell.end == "oldest" else [])]
+    pins = [torch, *(oldest(cell) if cell.end == "oldest" else [])]
     whole = "dev" in cell.extras
     tools = [] if whole else LIGHT_TOOLS
     first = [[torch]] if whole else []  # so that nothing that needs torch brings another build
     steps = [*first, ["-e", f"{ROOT}[{','.join(cell.extras)}]", *tools]]
-    asked = [*map(str, direct_dependencies(cell.extras)), *(PROJECT["optional-dependencies"]["dev"] if whole else [])]
-    recipe = "\n".join([*pins, f"# {steps}, where lora_lab asks for {asked}"])
+    direct = [*map(str, LIGHT + asked(cell.extras)), *(PROJECT["optional-dependencies"]["dev"] if whole else [])]
+    recipe = "\n".join([*pins, f"# {steps}, where lora_lab asks for {direct}"])
     done = environment / "made.txt"
     if done.is_file() and done.read_text(encoding="utf-8") == recipe:
         return True
@@ -164,12 +167,12 @@ def measured(cell: Cell, folder: Path) -> str:
     return line(cell, *outcome(log.read_text(encoding="utf-8", errors="replace")))
 
 
-def direct(cell: Cell, folder: Path) -> dict[str, str]:
+def held_by(cell: Cell, folder: Path) -> dict[str, str]:
     """Return the versions of the direct dependencies that an environment holds."""
     command = [place(cell, folder) / "bin" / "python", "-m", "pip", "list", "--format", "json"]
     listed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     held = {canonicalize_name(one["name"]): one["version"] for one in listed}
-    names = [one.name for one in direct_dependencies(cell.extras)] + ["torch"]
+    names = [one.name for one in LIGHT + asked(cell.extras)] + ["torch"]
     return {name: held[canonicalize_name(name)] for name in names if canonicalize_name(name) in held}
 
 
