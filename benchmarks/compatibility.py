@@ -29,7 +29,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 HEAVY = {
     "torch", "numpy", "mlflow", "diffusers", "transformers", "safetensors", "PIL", "accelerate", "optuna", "ray",
-    "peft", "lycoris", "scipy", "submitit",
+    "peft", "lycoris", "scipy", "submitit", "fault_matrix",
 }  # fmt: skip
 HEAVY_PARTS = ("lora_lab.train", "lora_lab.quickstart")  # lora_lab.tracking imports what it needs when it ships
 LIGHT_TOOLS = ["pytest", "hypothesis", "jsonschema", "xmlschema"]
@@ -147,7 +147,7 @@ def made(cell: Cell, environment: Path, log: Path) -> bool:
     wanted.write_text(recipe, encoding="utf-8")
     with log.open("w", encoding="utf-8") as told:
         for step in steps:
-            command = [environment / "bin" / "python", "-m", "pip", "install", "-q", "-c", wanted, *step]
+            command = [str(environment / "bin" / "python"), "-m", "pip", "install", "-q", "-c", str(wanted), *step]
             if subprocess.run(command, stdout=told, stderr=told).returncode:
                 return False
     wanted.rename(done)
@@ -162,7 +162,8 @@ def measured(cell: Cell, folder: Path) -> str:
         return line(cell, {}, f"pip found no such set of versions, see {log.name}")
     log = environment.with_name(f"{environment.name}-tests.log")
     with log.open("w", encoding="utf-8") as told:
-        command = [environment / "bin" / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *cell.tests]
+        options = ["-q", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
+        command = [str(environment / "bin" / "python"), "-m", "pytest", *options, *cell.tests]
         subprocess.run(command, cwd=ROOT, stdout=told, stderr=told)
     return line(cell, *outcome(log.read_text(encoding="utf-8", errors="replace")))
 
