@@ -141,7 +141,7 @@ class CaptionParts(Topic):
         ),
     ] = 1
     token_warmup_step: Annotated[
-        Annotated[float, Field(ge=0.0, le=MANY)],
+        Annotated[float, Field(ge=0.0, le=float(MANY))],
         About(
             row=115,
             unit="optimizer steps",
