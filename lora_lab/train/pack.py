@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lora_lab.train.adapters import AdapterOptions, AdapterWeights, LayerSize, adapter_for
 from lora_lab.train.adapters.base import Site, over_outputs, row_lengths
 from lora_lab.train.draws import python_draws
+from lora_lab.train.stacks import Stack, by_name, fill, hand_out
 from lora_lab.train.transfer import to_device
 
 __all__ = ["AdapterOptions", "AdapterWeights", "LayerSize", "Pack", "PackState", "PackedLayer"]
@@ -26,13 +27,15 @@ __all__ = ["AdapterOptions", "AdapterWeights", "LayerSize", "Pack", "PackState",
 class PackState:
     """Which adapters the next forward pass serves, in order of their parts of the batch, and at which micro-step.
 
-    `share` is which of how many pictures are this process's, where several processes share each batch.
+    `share` is which of how many pictures are this process's, where several processes share each batch; `stacked`,
+    whether the adapters' matrices are where `Pack.stacked` puts them.
     """
 
     active: list[int] = field(default_factory=list)
     step: int = 0
     training: bool = True
     share: tuple[slice, int] | None = None
+    stacked: bool = False
 
 
 class _Group(NamedTuple):
@@ -40,6 +43,11 @@ class _Group(NamedTuple):
 
     places: Tensor  # int64, on the layer's device: made anew for each batch, it would hold up a GPU
     members: tuple[AdapterWeights, ...]
+    stacks: dict[str, Stack]
+
+    def on_top(self) -> dict[str, Tensor]:
+        """The members' matrices, by name."""
+        return {name: stack.whole for name, stack in self.stacks.items()}
 
 
 class PackedLayer(nn.Module):
@@ -75,7 +83,7 @@ class PackedLayer(nn.Module):
         found = own
         for group in together:
             places = group.places
-            update = self._updates(x.index_select(0, places), own.index_select(0, places), group.members)
+            update = self._updates(x.index_select(0, places), own.index_select(0, places), group.members, group)
             found = found.index_add(0, places, update)
         return found.flatten(0, 1)
 
@@ -94,8 +102,8 @@ class PackedLayer(nn.Module):
         if members[0].magnitude is None and not (
             self.state.training and any(m.options.module_dropout for m in members)
         ):
-            return members[0].all_added(self._site(), x, y, members)
-        return y + self._updates(x, y, members)
+            return members[0].all_added(self._site(group), x, y, members)
+        return y + self._updates(x, y, members, group)
 
     def _weights(self, key: int) -> AdapterWeights:
         weights = self.adapters[str(key)]
@@ -111,22 +119,31 @@ class PackedLayer(nn.Module):
                 groups.setdefault(weights.batch_key(), []).append(place)
             device = self.base.weight.device
             self.groups[active] = [
-                _Group(torch.tensor(places, device=device), tuple(present[place] for place in places))
+                self._group(torch.tensor(places, device=device), [present[place] for place in places])
                 for places in groups.values()
             ]
         return self.groups[active]
 
-    def _site(self) -> Site:
-        state = self.state
-        return Site(self.base, self.name, state.step, state.training, state.share)
+    def stacks(self, active: tuple[int, ...]) -> Iterator[Stack]:
+        """What holds matrices of several of these adapters for a step."""
+        for group in self._together(active):
+            yield from group.stacks.values()
 
-    def _updates(self, x: Tensor, y: Tensor, members: Sequence[AdapterWeights]) -> Tensor:
+    def _group(self, places: Tensor, members: Sequence[AdapterWeights]) -> _Group:
+        return _Group(places, tuple(members), by_name(members, members[0].RANK_AT) if len(members) > 1 else {})
+
+    def _site(self, group: _Group | None = None) -> Site:
+        state = self.state
+        stacks = group.on_top() if group is not None and state.stacked else {}
+        return Site(self.base, self.name, state.step, state.training, state.share, stacks)
+
+    def _updates(self, x: Tensor, y: Tensor, members: Sequence[AdapterWeights], group: _Group | None = None) -> Tensor:
         """What members that can be computed at once add to their parts of the output, (K, n, …) like `y`.
 
         `x` and `y` are their parts of the layer's input and output.
         """
         state = self.state
-        update = members[0].updates(self._site(), x, members)
+        update = members[0].updates(self._site(group), x, members)
         if members[0].magnitude is not None:
             update = self._redirected(update, y, members)
         if state.training and any(m.options.module_dropout for m in members):
@@ -213,3 +230,20 @@ class Pack:
             yield
         finally:
             self.state.active, self.state.step, self.state.training = before
+
+    @contextmanager
+    def stacked(self, *keys: int) -> Iterator[None]:
+        """Within: passes that serve these adapters find their matrices in one place; at the end they get gradients.
+
+        Their weights must not change meanwhile.
+        """
+        stacks = [stack for layer in self._layers.values() for stack in layer.stacks(keys)] if len(keys) > 1 else []
+        fill(stacks)
+        self.state.stacked = True
+        try:
+            yield
+            hand_out(stacks)
+        finally:
+            self.state.stacked = False
+            for stack in stacks:
+                stack.whole.grad = None

@@ -111,12 +111,14 @@ def pack_step(session: Session, members: Sequence[Member], batches: Sequence[Pac
 def _gradients(session: Session, members: Sequence[Member], batches: Sequence[PackBatch]) -> Tensor:
     """Add up the gradients of some batches; losses (K,), detached."""
     total = torch.zeros(len(members), device=session.device)
-    for batch in batches:
-        with session.pack.serving(*(m.key for m in members), step=batch.index, training=True):
-            losses = pack_losses(session, members, batch) / len(batches)
-            scaled = [member.scaler.scale(part) for member, part in zip(members, losses, strict=True)]
-            torch.stack(scaled).sum().backward()  # the members share no parameter, so their gradients do not mix
-        total += losses.detach()
+    keys = [member.key for member in members]
+    with session.pack.stacked(*keys):
+        for batch in batches:
+            with session.pack.serving(*keys, step=batch.index, training=True):
+                losses = pack_losses(session, members, batch) / len(batches)
+                scaled = [member.scaler.scale(part) for member, part in zip(members, losses, strict=True)]
+                torch.stack(scaled).sum().backward()  # the members share no parameter, so their gradients do not mix
+            total += losses.detach()
     if session.together.processes > 1:
         gradients = [p.grad for member in members for group in member.groups for p in group["params"]]
         session.together.add_up([total, *(gradient for gradient in gradients if gradient is not None)])

@@ -10,6 +10,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -93,7 +94,8 @@ def is_wide(layer: nn.Module) -> bool:
 class Site(NamedTuple):
     """Where an update is made, and when: the layer, its name, the micro-step, and whether anything is dropped.
 
-    `share` is which of how many pictures these are, where several processes share a batch.
+    `share` is which of how many pictures these are, where several processes share a batch; `stacks` the members'
+    matrices by their names, one above the other (`train/stacks.py`), where they are at hand.
     """
 
     layer: Layer
@@ -101,6 +103,7 @@ class Site(NamedTuple):
     step: int
     training: bool
     share: tuple[slice, int] | None = None
+    stacks: Mapping[str, Tensor] = MappingProxyType({})
 
     def kept(self, rate: float, shape: tuple[int, int], seed: int, stream: Stream) -> Tensor:
         """Which of (rows, width) are kept here; of a shared batch, its own rows of what the whole batch draws."""
@@ -125,6 +128,9 @@ class AdapterWeights(nn.Module):
     """Each factor with its tensor's name in a file, after the layer's name."""
     FASTER: ClassVar[frozenset[str]]
     """The factors that LoRA+ lets learn faster, as sd-scripts chooses them (networks/network_base.py)."""
+
+    RANK_AT: ClassVar[Mapping[str, int]] = MappingProxyType({})
+    """The factors that `train/stacks.py` puts together, and which of their dimensions is the rank."""
 
     magnitude: nn.Parameter | None
 

@@ -42,6 +42,7 @@ class LoraWeights(AdapterWeights):
         "up": "lora_up.weight",
     }
     FASTER = frozenset({"up"})
+    RANK_AT: ClassVar[Mapping[str, int]] = {"down": 0, "up": 1}
 
     mid: nn.Parameter | None
 
@@ -63,9 +64,9 @@ class LoraWeights(AdapterWeights):
     def updates(cls, site: Site, x: Tensor, members: Sequence[AdapterWeights]) -> Tensor:
         """See `AdapterWeights`: batched matrix products over ranks padded with zeros, which stay exactly zero."""
         own = cast(Sequence[LoraWeights], members)
-        hidden, places = _hidden(site.layer, x, own)  # (K, n · places, rank)
+        hidden, places = _hidden(site, x, own)  # (K, n · places, rank)
         hidden = _dropped(site, hidden, own, x.shape[1])
-        return from_tokens(site.layer, hidden @ _scaled_up(own), x.shape[1], places)
+        return from_tokens(site.layer, hidden @ _scaled_up(site, own), x.shape[1], places)
 
     def added(self, site: Site, x: Tensor, y: Tensor) -> Tensor:
         """See `AdapterWeights`: with as few operations as it takes, since a small step is made of their overhead."""
@@ -84,8 +85,8 @@ class LoraWeights(AdapterWeights):
         if isinstance(site.layer, nn.Conv2d) or _drops(site, members):
             return super().all_added(site, x, y, members)
         own = cast(Sequence[LoraWeights], members)
-        hidden, _ = _hidden(site.layer, x, own)
-        return torch.baddbmm(y.flatten(1, -2), hidden, _scaled_up(own)).view_as(y)
+        hidden, _ = _hidden(site, x, own)
+        return torch.baddbmm(y.flatten(1, -2), hidden, _scaled_up(site, own)).view_as(y)
 
     @classmethod
     def delta_in(cls, tensors: Mapping[str, Tensor]) -> Tensor:
@@ -107,9 +108,10 @@ def _product(up: Tensor, down: Tensor, mid: Tensor | None) -> Tensor:
     return by_tucker(mid, up.flatten(1).mT, down.flatten(1)).flatten(1)
 
 
-def _hidden(layer: Layer, x: Tensor, members: Sequence[LoraWeights]) -> tuple[Tensor, torch.Size]:
+def _hidden(site: Site, x: Tensor, members: Sequence[LoraWeights]) -> tuple[Tensor, torch.Size]:
     """What `down` makes of the parts, (K, n · places, rank), and how the places of a picture are arranged."""
-    down = stacked([m.down for m in members])
+    layer = site.layer
+    down = site.stacks["down"] if site.stacks else stacked([m.down for m in members])
     mids = [m.mid for m in members if m.mid is not None]
     if mids and isinstance(layer, nn.Conv2d):
         x, down = torch.einsum("krc,knc...->knr...", down.flatten(2), x), cores(mids)
@@ -120,9 +122,10 @@ def _hidden(layer: Layer, x: Tensor, members: Sequence[LoraWeights]) -> tuple[Te
     return tokens @ down.flatten(2).mT, places
 
 
-def _scaled_up(members: Sequence[LoraWeights]) -> Tensor:
+def _scaled_up(site: Site, members: Sequence[LoraWeights]) -> Tensor:
     """The members' `up` times alpha / rank, (K, rank, out): smaller than what it makes, which would be scaled else."""
-    return stacked([m.up.flatten(1).mT for m in members]) * scales(members, members[0].up.device)
+    up = site.stacks["up"].flatten(2).mT if site.stacks else stacked([m.up.flatten(1).mT for m in members])
+    return up * scales(members, up.device)
 
 
 def _drops(site: Site, members: Sequence[AdapterWeights]) -> bool:
