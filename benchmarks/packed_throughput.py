@@ -8,8 +8,9 @@ that a busy machine slows both alike; `steps` is how many adapter steps a second
 the other, by wall and by CPU time. Its row for K = 1 is the cost of a pack of one over no packing code: its rival is
 the same loop with a plain LoRA layer in the pack's place. `memory` is the peak of a process that trains K packed
 against that of one. The second form is whole processes from nothing, N steps a run: packed, one after the other in one
-process, and K processes at a time with an even share of the cores each; it says when the first finished LoRA was there,
-and how much memory all held at once (pages that they share counted once). Where there is a GPU, everything runs on it,
+process, K processes one after the other, and K at a time, with an even share of the cores each and with as many threads
+each as torch takes by itself; it says when the first finished LoRA was there, and how much memory all held at once
+(pages that they share counted once). Where there is a GPU, everything runs on it,
 and the default is SD 1's full width, 512 px, bf16. Latents and texts are cached.
 """
 
@@ -26,7 +27,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import small_bases
@@ -208,41 +209,54 @@ def whole(config: TrainConfig, packs: Sequence[int], steps_each: int, folder: Pa
     print("K | how | seconds | CPU seconds | first result, s | peak MiB, all processes")
     for count in packs:
         configs = configs_of(config, count, steps_each)
-        seconds = {}
-        for how in ("packed", "in turn", "processes"):
-            place = folder / f"{Path(config.base_model).name}-{count}-{how.replace(' ', '-')}"
-            groups = [[one] for one in configs] if how == "processes" else [configs]
-            taken, cpu, first, peak = _processes(how, groups, place)
-            seconds[how] = taken, peak
-            print(f"{count} | {how} | {taken:.1f} | {cpu:.1f} | {first:.1f} | {peak / MIB:.0f}", flush=True)
-        (packed, small), (apart, large) = seconds["packed"], seconds["processes"]
-        print(f"{count} | processes / packed {apart / packed:.2f}, memory packed / processes {small / large:.2f}")
+        alone = [[one] for one in configs]
+        ways = {"packed": [configs], "in turn": [configs], "process by process": alone}
+        ways |= {"processes": alone, "processes, all threads": alone}
+        needs: dict[str, Need] = {}
+        for how, groups in ways.items():
+            place = folder / f"{Path(config.base_model).name}-{count}-{how.replace(' ', '-').replace(',', '')}"
+            need = needs[how] = _processes(how, groups, place)
+            told = f"{need.seconds:.1f} | {need.cpu:.1f} | {need.first:.1f} | {need.peak / MIB:.0f}"
+            print(f"{count} | {how} | {told}", flush=True)
+        packed = needs.pop("packed")
+        for how, need in needs.items():
+            ratios = f"{need.seconds / packed.seconds:.2f}, memory packed / {how} {packed.peak / need.peak:.2f}"
+            print(f"{count} | {how} / packed {ratios}", flush=True)
 
 
-def _processes(how: str, groups: Sequence[Sequence[TrainConfig]], place: Path) -> tuple[float, float, float, float]:
-    """Wall and CPU seconds, seconds to the first result, and the sum of the processes' peak memories."""
-    share = max(1, (os.cpu_count() or 1) // len(groups))
-    around = os.environ | {"OMP_NUM_THREADS": str(share)}
-    if len(groups) == 1:
-        around = dict(os.environ)
+class Need(NamedTuple):
+    """What some runs took: wall and CPU seconds, seconds to the first result, bytes that their processes held."""
+
+    seconds: float
+    cpu: float
+    first: float
+    peak: float
+
+
+def _processes(how: str, groups: Sequence[Sequence[TrainConfig]], place: Path) -> Need:
+    around = dict(os.environ)
+    if how == "processes":
+        around["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // len(groups)))
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.time()
-    started = []
-    for number, group in enumerate(groups):
-        told = {
-            "what": "packed" if how == "packed" else "in turn",
-            "folder": str(place / str(number)),
-            "configs": [replaced.model_dump(mode="json") for replaced in group],
-        }
-        command = [sys.executable, __file__, "--child", json.dumps(told)]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=around))
-    with peak_together(started) as most:
-        told_peaks = [float(one.communicate()[0].split()[-1]) for one in started]
-    if any(one.returncode for one in started):
-        raise SystemExit("a run failed")
+    peaks = []
+    for several in [[group] for group in groups] if how == "process by process" else [groups]:
+        started: list[subprocess.Popen[str]] = []
+        for group in several:
+            told = {
+                "what": "packed" if how == "packed" else "in turn",
+                "folder": str(place / str(len(peaks) + len(started))),
+                "configs": [replaced.model_dump(mode="json") for replaced in group],
+            }
+            command = [sys.executable, __file__, "--child", json.dumps(told)]
+            started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=around))
+        with peak_together(started) as most:
+            on_gpu = [float(one.communicate()[0].split()[-1]) for one in started]
+        if any(one.returncode for one in started):
+            raise SystemExit("a run failed")
+        peaks.append(sum(on_gpu) if torch.cuda.is_available() else most[0])
     taken, after = time.time() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     first = min(float(line) for path in place.glob("*/ended") for line in path.read_text().split()) - start
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return taken, cpu, first, sum(told_peaks) if torch.cuda.is_available() else most[0]
+    return Need(taken, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, first, max(peaks))
 
 
 @contextlib.contextmanager
