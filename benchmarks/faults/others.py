@@ -4,7 +4,6 @@ import json
 import os
 import re
 import resource
-import select
 import signal
 import socket
 import subprocess
@@ -16,6 +15,7 @@ import psutil
 
 from faults.ground import STEPS, Ground, Result, judged, one_line
 from faults.kills import until
+from faults.terminals import Terminal
 
 GRID = """\
 name: two
@@ -170,28 +170,21 @@ def sigterm_sweep(folder: Path, _: int) -> Result:
 
 def closed_terminal(folder: Path, _: int) -> Result:
     """The window that a run prints to is closed: SIGHUP, and nothing takes what it prints."""
-    import pty
-
     ground = Ground(folder)
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(folder)
-        os.environ |= {"SOURCE_DATE_EPOCH": "1700000000", "LORA_LAB_CACHE": str(folder / "cache"), "TERM": "xterm"}
-        given = json.dumps({"at": [2], "do": "wait", "folder": str(folder), "every_step": False})
-        driver = str(Path(__file__).parent / "driver.py")
-        os.execv(sys.executable, [sys.executable, driver, given, "train", "config.json", "--no-tracking"])
-    end = time.monotonic() + 120
-    while not (folder / "waiting").exists() and time.monotonic() < end:
-        if select.select([terminal], [], [], 0.1)[0]:
-            os.read(terminal, 65536)
-    os.close(terminal)
+    given = json.dumps({"at": [2], "do": "wait", "folder": str(folder), "every_step": False})
+    driver = str(Path(__file__).parent / "driver.py")
+    environment = {"SOURCE_DATE_EPOCH": "1700000000", "OMP_NUM_THREADS": "1", "LORA_LAB_CACHE": str(folder / "cache")}
+    command = [sys.executable, driver, given, "train", "config.json", "--no-tracking"]
+    window = Terminal(command, folder, environment)
+    window.read_until((folder / "waiting").exists)
+    window.close()
     time.sleep(0.5)
     (folder / "waiting").unlink(missing_ok=True)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = window.process.wait(120)
     before = ground.saved()
     kept = [path.name for path in ground.out.glob("*-unfinished-state")]
     again, more = ground.train()
-    good = bool(kept) and "going on after step" in more and again == 0
+    good = code == 129 and bool(kept) and "going on after step" in more and again == 0
     return judged(ground, more, before, good, f"exit code {code}; {kept} kept; then went on and finished")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from lora_lab import __version__
-from lora_lab.cli.say import say, say_coloured
+from lora_lab.cli.say import Unsaid, empty_buffers, say, say_coloured
 from lora_lab.failure import Failure, Stopped
 from lora_lab.printable import printable
 
@@ -60,6 +60,14 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f"lora_lab.cli.{cmd_name}").command
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command. Ctrl-C ends it as click has it, but click's own empty line needs a terminal to go to."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stopped:
+            say(err=True)  # what is said next begins a line: the terminal has shown ^C
+            raise click.Abort from stopped
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from `COMMANDS` alone."""
         with formatter.section("Commands"):
@@ -91,9 +99,13 @@ def main() -> None:
     be_silent()
     try:
         code = _run()
-    except BrokenPipeError:  # nobody reads what is printed any more; nor at the end, when Python empties its buffers
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # nobody reads what is printed any more
         code = 0
+    except Unsaid as error:
+        with contextlib.suppress(OSError):
+            say(f"error: what is printed cannot be written: {error.strerror}", err=True)
+        code = 2
+    empty_buffers()
     sys.exit(code)
 
 

@@ -1,13 +1,12 @@
 """What a sweep shows while it trains: bars on a terminal, lines in a log."""
 
-import contextlib
 import importlib.util
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
-from lora_lab.cli.say import say
+from lora_lab.cli.say import Drawn, going_on, say
 from lora_lab.cli.table import duration
 from lora_lab.printable import printable, printable_lines
 from lora_lab.sweep.roles import Job, Outcome, RunProgress
@@ -53,17 +52,14 @@ class Lines:
         self.say(f"[{self._over}/{self.runs}] {outcome.run.name}: {ending(outcome, self.metric)}")
 
     def say(self, line: str) -> None:
-        """Print a line. A terminal that was closed, or a pipe that nobody reads, must not end the training.
-
-        Nor a signal that comes while a line is printed, and says another (RuntimeError).
-        """
-        with contextlib.suppress(OSError, RuntimeError):
+        """Print a line. A terminal that was closed, or a pipe that nobody reads, must not end the training."""
+        with going_on():
             say(line)
             sys.stdout.flush()
 
     def warn(self, line: str) -> None:
         """Print a warning; called from the tracker's thread too."""
-        with contextlib.suppress(OSError):
+        with going_on():
             say(f"warning: {line}", err=True)
 
     def close(self) -> None:
@@ -90,6 +86,7 @@ class Bars(Lines):
     def __init__(self, runs: int) -> None:
         """Start drawing."""
         super().__init__(runs)
+        from rich.console import Console
         from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Drawing
 
@@ -99,6 +96,7 @@ class Bars(Lines):
             TaskProgressColumn(),
             TimeRemainingColumn(),
             transient=True,
+            console=Console(file=cast("IO[str]", Drawn())),
         )
         self._whole = self._drawing.add_task("sweep", total=runs)
         self._bars: dict[int, Any] = {}
@@ -129,7 +127,7 @@ class Bars(Lines):
 
     def say(self, line: str) -> None:
         """Print a line above the bars."""
-        with contextlib.suppress(OSError):
+        with going_on():
             self._drawing.console.print(printable_lines(line), markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, line: str) -> None:
@@ -138,7 +136,7 @@ class Bars(Lines):
 
     def close(self) -> None:
         """Take the bars away."""
-        with contextlib.suppress(OSError):
+        with going_on():
             self._drawing.stop()
 
     def _hide(self, index: int) -> None:

@@ -13,7 +13,10 @@ ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 SAME_SECONDS = 5.0
-"""Two SIGTERM within so many seconds are one: a cluster sends it to all processes, and a sweep passes it on."""
+"""Two SIGTERM within so many seconds are one: a cluster sends it to all processes, and a sweep passes it on.
+
+Two SIGHUP too: of a closed terminal the shell tells its jobs, and when it has gone the system tells them once more.
+"""
 
 
 @dataclass
@@ -33,7 +36,7 @@ def listening(tell: Callable[[str], None]) -> Iterator[Stop]:
 
     def note(number: int, frame: FrameType | None) -> None:
         nonlocal heard
-        if number == signal.SIGTERM == stop.number and time.monotonic() - heard < SAME_SECONDS:
+        if is_the_same(number, stop.number, time.monotonic() - heard):
             return
         if stop.number:
             raise KeyboardInterrupt
@@ -50,6 +53,11 @@ def listening(tell: Callable[[str], None]) -> Iterator[Stop]:
         for number, handler in before.items():
             if handler is not None:
                 signal.signal(number, handler)
+
+
+def is_the_same(number: int, before: int, seconds: float) -> bool:
+    """Say whether a signal is the same wish for an end as one `seconds` ago; a person's second Ctrl-C never is."""
+    return bool(before) and signal.SIGINT not in (number, before) and seconds < SAME_SECONDS
 
 
 def _in_main_thread() -> bool:
