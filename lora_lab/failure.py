@@ -38,3 +38,8 @@ class Stopped(KeyboardInterrupt):
     def exit_code(self) -> int:
         """What a shell says of a process that the signal ended."""
         return 128 + self.number
+
+
+def interrupted_code(ended: BaseException | None) -> int:
+    """Return the exit code of what an interruption has ended: that of its signal where one is known, else Ctrl-C's."""
+    return ended.exit_code if isinstance(ended, Stopped) else 130

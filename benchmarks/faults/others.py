@@ -162,8 +162,8 @@ def sigterm_sweep(folder: Path, _: int) -> Result:
     code, said = _finish(sweep)
     again, more = _finish(_sweep(folder, "--no-tracking"))
     done = _finished(folder)
-    good = code == 130 and again == 0 and done == 4 and "Traceback" not in said + more
     on = "went on" if "going on after step" in more else "began anew"
+    good = code == 143 and again == 0 and done == 4 and on == "went on" and "Traceback" not in said + more
     line = next((line for line in said.splitlines() if "interrupted:" in line), one_line(said))
     return Result(f"exit code {code}: {line}; the same command {on}: {done} of 4 finished", 4 - done, good)
 

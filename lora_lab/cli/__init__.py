@@ -11,7 +11,7 @@ import click
 
 from lora_lab import __version__
 from lora_lab.cli.say import Unsaid, empty_buffers, say, say_coloured
-from lora_lab.failure import Failure, Stopped
+from lora_lab.failure import Failure, interrupted_code
 from lora_lab.printable import printable
 
 COMMANDS = {
@@ -137,5 +137,5 @@ def _run() -> int:
     except (click.Abort, KeyboardInterrupt) as ended:  # click makes the one of the other
         stopped = ended.__cause__ if isinstance(ended, click.Abort) else ended
         say(str(stopped or "") or "interrupted", err=True)
-        return stopped.exit_code if isinstance(stopped, Stopped) else 130
+        return interrupted_code(stopped)
     return code if isinstance(code, int) else 0

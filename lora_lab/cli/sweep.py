@@ -89,7 +89,8 @@ def command(grid: Path, no_tracking: bool, **options: Any) -> int:
 
     Every run is linted before the first one starts. A run that fails does not end the sweep; a run that is finished
     already is not trained again, and one that was interrupted goes on where it stopped. Exit codes: 0 all runs
-    finished, 1 lint errors or failed runs, 2 cannot run, 130 interrupted.
+    finished, 1 lint errors or failed runs, 2 cannot run, 130 interrupted (143 by SIGTERM, 129 by a terminal that was
+    closed).
     """
     return run_sweep(grid, SweepOptions(tracking=not no_tracking, **options))
 

@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_lab.cli.say import say
-from lora_lab.failure import Failure
+from lora_lab.failure import Failure, Stopped
 
 if TYPE_CHECKING:
     from lora_lab.cli.live import Lines
@@ -65,7 +66,7 @@ def train_all(
         left = count - sum(outcome.status in COMPLETE for outcome in done.outcomes)
         why = f"max_hours {grid.max_hours:g} is over" if done.out_of_time else "interrupted"
         say(f"{why}: {left} runs are not finished; the same command goes on with them", err=True)
-        return 130
+        return 128 + (done.signal or signal.SIGINT)
     return 0 if all(outcome.status in COMPLETE for outcome in done.outcomes) else 1
 
 
@@ -171,10 +172,20 @@ def _register(model: str, outcomes: Sequence["Outcome"], plan: "Plan", tracker: 
 
 @contextmanager
 def _terminated_is_interrupted() -> Iterator[None]:
-    """Within, SIGTERM (a cluster's, a shutdown's) and SIGHUP (a closed terminal's) are heard like Ctrl-C."""
+    """Within, SIGTERM (a cluster's, a shutdown's) and SIGHUP (a closed terminal's) are heard like Ctrl-C, as Stopped.
+
+    What comes more than once, from a cluster or a shell, is one wish.
+    """
+    from lora_lab.train.stop import is_the_same
+
+    heard, when = 0, 0.0
 
     def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
+        nonlocal heard, when
+        if is_the_same(number, heard, time.monotonic() - when):
+            return
+        heard, when = number, time.monotonic()
+        raise Stopped("interrupted", number)
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -14,7 +14,7 @@ import click
 
 from lora_lab.cli.register import check_register, registered
 from lora_lab.cli.say import say
-from lora_lab.failure import Failure
+from lora_lab.failure import Failure, interrupted_code
 from lora_lab.memory import no_collection
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def command(config: Path, output_folder: Path | None, no_tracking: bool, dialect
 
     The config is linted first; errors end it before anything is loaded. A run that was interrupted goes on where it
     stopped when the same command is given again. Exit codes: 0 trained, 1 lint errors, 2 cannot run or failed, 130
-    interrupted.
+    interrupted (143 by SIGTERM, 129 by a terminal that was closed).
     """
     rank = process_rank()
     if rank:
@@ -88,8 +88,8 @@ def _follow(path: Path, output_folder: Path | None, dialect: str | None) -> int:
     run = RunToTrain(config=config, folder=Path(), record=lambda event: None, name="", ended=lambda result: None)
     try:
         (result,) = built_in_trainer()([run], lambda step: None)
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as stopped:
+        return interrupted_code(stopped)
     return 2 if isinstance(result, Failure) else 0
 
 
@@ -226,10 +226,21 @@ def _train_numbered(job: "Job", train: "Train", tracker: "Tracker", watch: "Line
     from lora_lab.sweep.run_folder import place_of
 
     folder = place_of(job.identity, Path(str(job.config.multi_run_folder)))
-    (outcome,) = train_together([job], [folder], "train", Surroundings(train, tracker.recorder, watch))
+    stopped: list[KeyboardInterrupt] = []
+
+    def noting(
+        runs: "Sequence[RunToTrain]", progress: "Callable[[Progress], None]"
+    ) -> "Sequence[TrainResult | Failure]":
+        try:
+            return train(runs, progress)
+        except KeyboardInterrupt as ended:
+            stopped.append(ended)
+            raise
+
+    (outcome,) = train_together([job], [folder], "train", Surroundings(noting, tracker.recorder, watch))
     watch.close()
     if outcome.status == "KILLED":
-        return 130
+        return interrupted_code(*stopped)
     if outcome.lora is None:
         raise Failure(outcome.reason)
     if register:

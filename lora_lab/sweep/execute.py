@@ -1,12 +1,14 @@
 """Trains the runs of a plan: deals them out, tries lost ones again, trains none twice; none can end the others."""
 
 import contextlib
+import signal
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lora_lab.failure import Stopped
 from lora_lab.sweep.adopt import adopt, finished_elsewhere
 from lora_lab.sweep.attempt import ended_note
 from lora_lab.sweep.dealing import Dealer, cut
@@ -54,11 +56,15 @@ MOVES = 20
 
 @dataclass(frozen=True)
 class Executed:
-    """The outcomes in the order of the jobs; after an interruption the runs to come are missing."""
+    """The outcomes in the order of the jobs; after an interruption the runs to come are missing.
+
+    `signal` is the number of the signal that interrupted them, 0 where this process had none.
+    """
 
     outcomes: tuple[Outcome, ...]
     interrupted: bool
     out_of_time: bool = False
+    signal: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,7 @@ class _Scheduler:
     _stopping: bool = False
     _interrupted: bool = False
     _out_of_time: bool = False
+    _signal: int = 0
     _numbers: int = 0
 
     def __post_init__(self) -> None:
@@ -142,10 +149,11 @@ class _Scheduler:
         while self._running or (not self._stopping and (self._waiting or self._elsewhere or self.source)):
             try:
                 self._round(began)
-            except KeyboardInterrupt:  # noqa: PERF203 -- a round takes half a second
+            except KeyboardInterrupt as asked:  # noqa: PERF203 -- a round takes half a second
                 if self._interrupted:
                     return False
                 self._interrupted = True
+                self._signal = asked.number if isinstance(asked, Stopped) else signal.SIGINT
                 self._stop()
         return True
 
@@ -153,7 +161,7 @@ class _Scheduler:
         """Return what has become of the jobs."""
         outcomes = tuple(self._outcomes[job.run.index] for job in self.jobs if job.run.index in self._outcomes)
         interrupted = self._interrupted or any(outcome.status == "KILLED" for outcome in outcomes)
-        return Executed(outcomes, interrupted and not self._out_of_time, self._out_of_time)
+        return Executed(outcomes, interrupted and not self._out_of_time, self._out_of_time, self._signal)
 
     def _deal_out(self, jobs: Sequence[Job]) -> None:
         """Take what was trained before; put the rest in packs, equal runs once."""

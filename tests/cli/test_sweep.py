@@ -1,6 +1,7 @@
 """`lora-lab sweep` from the grid file to the table, with a stand-in for the trainer."""
 
 import json
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from lora_lab.config import check
 from lora_lab.failure import Failure
 from lora_lab.lint import Disk, Finding
 from lora_lab.sweep import judge
+from lora_lab.sweep.execute import Executed
 from lora_lab.sweep.roles import Progress, RunProgress, RunToTrain, TrainResult
 
 GRID = """\
@@ -152,6 +154,14 @@ def test_an_interrupted_sweep_shows_what_it_has(project: Path, capsys: pytest.Ca
     (project / "grid.yaml").write_text("name: r\nbase: base.json\nparameters: {net_dim: [8, 4]}")
     assert run_sweep(project / "grid.yaml", QUIET) == 0
     assert "done before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (0, 130)])
+def test_the_exit_code_is_the_signals(number: int, code: int, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that sends SIGTERM hears of it, as from `train`; 0 is a run that was interrupted by itself."""
+    ended = Executed((), interrupted=True, signal=number)
+    monkeypatch.setattr("lora_lab.sweep.execute.execute", lambda *given: ended)
+    assert run_sweep(project / "grid.yaml", QUIET) == code
 
 
 def test_where_the_runs_go(project: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lora_lab.cli import work
+from lora_lab.cli.sweep_run import _terminated_is_interrupted
 from lora_lab.config import check
 from lora_lab.locks import held
 from lora_lab.sweep import execute as execute_module
@@ -37,16 +38,17 @@ class Watch:
     warnings: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     interrupt_at: str = ""
+    interrupt_with: int = signal.SIGINT
 
     def started(self, job: Job, folder: Path) -> None:
         """Note a start."""
         self.started_at.append(job.run.name)
 
     def progressed(self, job: Job, progress: RunProgress) -> None:
-        """Note a step; interrupt the sweep, as Ctrl-C does, where that is wanted."""
+        """Note a step; interrupt the sweep, as Ctrl-C does or another signal, where that is wanted."""
         self.progress.append(progress)
         if job.run.name == self.interrupt_at:
-            threading.Timer(0.2, _thread.interrupt_main).start()
+            threading.Timer(0.2, _thread.interrupt_main, [self.interrupt_with]).start()
 
     def ended(self, outcome: Outcome) -> None:
         """Note an end."""
@@ -186,9 +188,26 @@ def test_an_interrupted_sweep_ends_its_workers_kindly(tmp_path: Path) -> None:
     began = time.monotonic()
     done = run(tmp_path, [4, 63, 8], watch)
     assert done.interrupted
+    assert done.signal == signal.SIGINT
     assert [outcome.status for outcome in done.outcomes] == ["FINISHED", "KILLED"]
     assert time.monotonic() - began < 50, "the run would have taken a minute"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to hear on Windows")
+def test_a_clusters_sigterm_is_heard_once(tmp_path: Path) -> None:
+    """SIGTERM ends a sweep as kindly as Ctrl-C, known by its number; one that comes twice does not end it at once."""
+
+    class Twice(Watch):
+        def progressed(self, job: Job, progress: RunProgress) -> None:
+            super().progressed(job, progress)
+            super().progressed(job, progress)
+
+    with _terminated_is_interrupted():
+        done = run(tmp_path, [63], Twice(interrupt_at="63", interrupt_with=signal.SIGTERM))
+    assert done.signal == signal.SIGTERM
+    assert [outcome.status for outcome in done.outcomes] == ["KILLED"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_when_the_time_is_over_nothing_new_starts(tmp_path: Path) -> None:
