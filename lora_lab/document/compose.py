@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from lora_lab.document.json_string import certain
 from lora_lab.failure import Failure
 from lora_lab.whole_files import write_whole
 
@@ -13,7 +14,7 @@ Values = Mapping[str, object]
 
 def to_json(values: Values) -> str:
     """Return a flat JSON object, one key to a line."""
-    return json.dumps(dict(values), indent=4, ensure_ascii=False) + "\n"
+    return certain(json.dumps(dict(values), indent=4, ensure_ascii=False)) + "\n"
 
 
 def to_toml(values: Values) -> str:
@@ -38,7 +39,7 @@ WRITERS: Final[Mapping[str, Callable[[Values], str]]] = {
 def toml_value(value: object) -> str:
     """Return a value as TOML; there is none for None."""
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return certain(json.dumps(value, ensure_ascii=False)).replace("\x7f", "\\u007f")
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, Mapping):

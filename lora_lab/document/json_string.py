@@ -2,7 +2,8 @@
 
 `"C:\\train\\new_set"` with single backslashes is not an error to a JSON reader: `\\t` is a tab and `\\n` a new line,
 and the folder is silently another one. No setting of a training config starts with a drive letter and then a tab, so
-such a string is read as the path that it shows.
+such a string is read as the path that it shows. What does start with a letter, a colon and a control character or a
+quote is written with the code of that character (`\\u0009`), which no path shows: `certain` does that.
 """
 
 import re
@@ -10,10 +11,13 @@ from typing import NamedTuple
 
 _PLAIN = re.compile(r"""[^"'“”‘’\\\r\n]*""")
 # compiled when first met, for most files have no backslash
-_DRIVE = r"[A-Za-z]:\\(?!\\)"
-_UNC = r"\\\\[A-Za-z0-9._-]{2,}\\[A-Za-z0-9$._-]{2}"
+_CODE = r"u00(?:[01][0-9A-Fa-f]|22|7[Ff])"
+_DRIVE = rf"[A-Za-z]:\\(?!\\|{_CODE})"
+_UNC = rf"\\\\[A-Za-z0-9._-]{{2,}}\\(?!{_CODE})[A-Za-z0-9$._-]{{2}}"
 _ESCAPES = {'"': '"', "'": "'", "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_CODES = {mark: f"\\u{ord(char):04x}" for mark, char in _ESCAPES.items() if mark in 'bfnrt"'}
 _HEX4 = r"[0-9A-Fa-f]{4}"
+_LITERAL = r'"(?:[^"\\]|\\.)*"'
 _QUOTE_THEN_END = r"[ \t]*(?:[,}\]]|$)"
 
 
@@ -46,6 +50,18 @@ def end_of_string(text: str, start: int, quote: str) -> tuple[int, bool]:
 def is_windows_path(raw: str) -> bool:
     """Say whether raw string content is a Windows path written with single backslashes."""
     return "\\" in raw and bool(re.match(_DRIVE, raw) or re.match(_UNC, raw))
+
+
+def certain(text: str) -> str:
+    """Return JSON text with the same strings, written so that none of them is taken for a Windows path."""
+    return re.sub(_LITERAL, _by_code, text) if re.search(rf'"(?:{_DRIVE}|{_UNC})', text) else text
+
+
+def _by_code(literal: re.Match[str]) -> str:
+    raw = literal[0][1:-1]
+    if not is_windows_path(raw):
+        return literal[0]
+    return '"' + re.sub(r"\\(.)", lambda one: _CODES.get(one[1], one[0]), raw) + '"'
 
 
 def decode(raw: str) -> Decoded:

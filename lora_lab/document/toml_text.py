@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lora_lab.document.document import Lines, ParseProblem, ProblemKind, Span
-from lora_lab.document.toml_value import Wrong, escaped, is_escaped, is_windows_path, scalar
+from lora_lab.document.json_string import is_windows_path
+from lora_lab.document.toml_value import Wrong, escaped, is_escaped, scalar
 from lora_lab.document.tree import Item, Place, Tree
 
 DEEPEST = 32

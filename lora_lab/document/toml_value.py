@@ -14,8 +14,6 @@ _TIME = re.compile(
     r"(?:\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)?)?|\d\d:\d\d:\d\d(?:\.\d+)?)"
 )
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([btnfr\"\\])|([ \t]*\r?\n\s*))")
-_DRIVE = re.compile(r"[A-Za-z]:\\(?!\\)")
-_UNC = re.compile(r"\\\\[A-Za-z0-9._-]{2,}\\[A-Za-z0-9$._-]{2}")
 
 
 class Wrong(Exception):
@@ -24,11 +22,6 @@ class Wrong(Exception):
     def __init__(self, message: str, at: int) -> None:
         super().__init__(message)
         self.at = at
-
-
-def is_windows_path(raw: str) -> bool:
-    """Say whether raw string content is a Windows path written with single backslashes."""
-    return bool(_DRIVE.match(raw) or _UNC.match(raw))
 
 
 def is_escaped(text: str, at: int) -> bool:

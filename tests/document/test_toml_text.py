@@ -1,14 +1,16 @@
 """The TOML reader: the same values as Python's own, the place of everything, and no end at the first slip."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lora_lab.document.compose import to_toml
+from lora_lab.document import parse_json
+from lora_lab.document.compose import to_json, to_toml
 from lora_lab.document.toml_text import parse_toml
 from lora_lab.document.tree import Tree
 
@@ -117,13 +119,29 @@ def test_any_text(text: str) -> None:
 VALUES = st.one_of(st.booleans(), st.integers(-(10**12), 10**12), st.floats(allow_nan=False), st.text())
 
 
+LIKE_PATHS = ["A:\x1f", "A:\t", "A:\n\\new", 'A:"', "A:\x7f", "\\ab\n12", "A:\\new", "\\\\server\\new", "A:\\\x00"]
+"""Texts that, written as JSON and TOML usually are, look like Windows paths with single backslashes, and some paths."""
+
+
 @given(st.dictionaries(st.from_regex(r"[a-z_]{1,12}", fullmatch=True), VALUES | st.lists(st.text(), max_size=3)))
+@example({"a": LIKE_PATHS})
 def test_write_and_read(values: dict[str, Any]) -> None:
     """What is written is read back as it was."""
     finite = {key: value for key, value in values.items() if value not in (float("inf"), float("-inf"))}
     tree = parse_toml(to_toml(finite))
     assert {item.key: item.value for item in tree.items} == finite
     assert tree.problems == ()
+
+
+@given(st.text(alphabet='A:\\\t\n\x1f\x7f"ab12', max_size=8))
+def test_write_and_read_what_looks_like_a_path(text: str) -> None:
+    """In TOML and in JSON, as a value and as a key."""
+    values = {"a": text, "b": [text, {"c": text}]}
+    assert {item.key: item.value for item in parse_toml(to_toml({"a": text})).items} == {"a": text}
+    read = parse_json(to_json(values))
+    assert read.values == values
+    assert read.problems == ()
+    assert json.loads(to_json({text: text})) == {text: text}
 
 
 def test_suffix_is_not_needed(tmp_path: Path) -> None:
