@@ -17,12 +17,13 @@ _NAME_LENGTH = 40  # of the final name in the temporary one: 255 bytes are the l
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file, text as UTF-8 with its line ends as they are; one that is there keeps its permissions.
 
+    A half of a character, which Python has for each byte of a file's name that is no UTF-8, is written as JSON has it.
     Raises OSError; what was there then stays as it was.
     """
     temporary = path.with_name(f".{path.name[:_NAME_LENGTH]}.{uuid.uuid4().hex[:8]}.part")
     try:
         with temporary.open("wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         with contextlib.suppress(FileNotFoundError):

@@ -1,5 +1,6 @@
 """Files and folders appear whole or not at all."""
 
+import json
 import os
 import stat
 import sys
@@ -92,3 +93,10 @@ def test_nobody_else_renames() -> None:
     assert len(others) > 100
     for path in others:
         assert "os.fsync" not in path.read_text(encoding="utf-8"), path
+
+
+def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
+    """Python has half a character for each byte of a name that is no UTF-8: JSON with one is written, and read back."""
+    name = b"out\xe9".decode("utf-8", "surrogateescape")
+    write_whole(tmp_path / "a.json", json.dumps({"folder": name}, ensure_ascii=False))
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"folder": name}

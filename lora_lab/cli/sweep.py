@@ -199,7 +199,10 @@ def _setting(text: str, axes: Sequence[str]) -> tuple[str, object]:
         raise Failure(f"--set {text} has no value", "write it as --set net_dim=16")
     if key in axes:
         raise Failure(f"--set {key}: the grid varies it", "change the grid, or set something else")
-    value = parse_yaml(written).values if written else None
+    read = parse_yaml(written)
+    if read.problems:
+        raise Failure(f"--set {text}: {read.problems[0].message}", "write the value as in a grid file")
+    value = read.values
     problems = [problem.message for problem in check({key: value}).problems if problem.key == key]
     if problems:
         raise Failure(f"--set {text}: {problems[0]}", f"see lora-lab explain {key}")

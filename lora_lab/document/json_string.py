@@ -21,6 +21,9 @@ _LITERAL = r'"(?:[^"\\]|\\.)*"'
 _QUOTE_THEN_END = r"[ \t]*(?:[,}\]]|$)"
 
 
+HALF_A_CHARACTER = "half of a character: a \\u escape without its partner"
+
+
 class Decoded(NamedTuple):
     """What a string says; `guessed` tells that backslashes were kept that JSON would have eaten."""
 
@@ -75,11 +78,16 @@ def decode(raw: str) -> Decoded:
     parts, ok = _unescape(raw)
     if not ok:
         return Decoded(raw.replace("\\\\", "\\"), guessed=True)
-    value = "".join(parts)
-    if any("\ud800" <= char <= "\udfff" for char in value):
-        joined = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return Decoded(joined, guessed=False, lone_surrogate="\ufffd" in joined)
-    return Decoded(value, guessed=False)
+    value, whole = whole_characters("".join(parts))
+    return Decoded(value, guessed=False, lone_surrogate=not whole)
+
+
+def whole_characters(text: str) -> tuple[str, bool]:
+    """Return a text with its halves of characters put together, and whether none is left: those become U+FFFD."""
+    if text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text):
+        return text, True
+    joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return joined, joined.count("\ufffd") == text.count("\ufffd")
 
 
 def _unescape(raw: str) -> tuple[list[str], bool]:

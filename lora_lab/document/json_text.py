@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lora_lab.document.document import Document, Entry, Lines, ParseProblem, ProblemKind, Span
 from lora_lab.document.json_number import finite_number, is_loose_number, is_not_finite, is_number
-from lora_lab.document.json_string import decode, end_of_string
+from lora_lab.document.json_string import HALF_A_CHARACTER, decode, end_of_string
 
 DEEPEST = 32
 """How deep lists and objects may be nested; a training config needs two levels."""
@@ -252,7 +252,7 @@ class _Reader:
                 "spelling",
             )
         elif said.lone_surrogate:
-            self.problem("half of a character: a \\u escape without its partner", start, self.at)
+            self.problem(HALF_A_CHARACTER, start, self.at)
         return said.value
 
     def word(self) -> object:

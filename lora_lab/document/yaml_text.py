@@ -24,6 +24,7 @@ from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.resolver import VersionedResolver
 
 from lora_lab.document.document import Lines, ParseProblem, Span
+from lora_lab.document.json_string import HALF_A_CHARACTER, whole_characters
 from lora_lab.document.read import read_bytes
 from lora_lab.failure import Failure
 
@@ -181,6 +182,9 @@ class _Builder:
         self._put(done.value, done.size, done.start, end)
 
     def _scalar(self, event: Any, start: int, end: int) -> None:
+        event.value, whole = whole_characters(str(event.value))
+        if not whole:
+            self.problem(HALF_A_CHARACTER, start, end)
         value = self._scalar_value(event, start, end)
         if event.anchor is not None:
             self._anchors[event.anchor] = (value, 1)

@@ -125,6 +125,18 @@ def test_mistakes_in_the_grid_are_shown_with_a_caret(project: Path) -> None:
     assert "grid.yaml:6:1: error: unknown key 'metod', did you mean method?\n    metod: grid\n    ^\n" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [(GRID.replace("base.json", '{training_comment: "\\ud800"}'), []), (GRID, ["--set", 'training_comment="\\ud800"'])],
+)
+def test_half_a_character_is_told_in_a_line(text: str, options: list[str], project: Path) -> None:
+    """What no file can hold ends the sweep before it begins."""
+    (project / "grid.yaml").write_text(text)
+    result = CliRunner().invoke(command, ["grid.yaml", *options], standalone_mode=False)
+    assert "half of a character" in (str(result.exception) if options else result.stderr)
+    assert not (project / "out").exists()
+
+
 def test_a_dry_run_trains_nothing(project: Path) -> None:
     """The plan and the findings are all there is."""
     result = CliRunner().invoke(command, ["grid.yaml", "--dry-run"], standalone_mode=False)

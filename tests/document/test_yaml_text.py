@@ -134,3 +134,11 @@ def test_files_that_cannot_be_read_are_failures(tmp_path: Path) -> None:
         read_yaml(tmp_path / "latin.yaml")
     (tmp_path / "bom.yaml").write_bytes(b"\xef\xbb\xbfa: 1")
     assert read_yaml(tmp_path / "bom.yaml").values == {"a": 1}
+
+
+def test_half_a_character() -> None:
+    """Half of a character, which no file could be written with, is a problem with its place; two halves are one."""
+    read = parse_yaml('a: ["\\ud83d\\ude00", "x\\ud800"]\n"\\udc00": 1\n')
+    assert read.values == {"a": ["\U0001f600", "x\ufffd"], "\ufffd": 1}
+    assert [(problem.span.line, problem.span.column) for problem in read.problems] == [(1, 21), (2, 1)]
+    assert "half of a character" in read.problems[0].message
