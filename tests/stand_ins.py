@@ -14,6 +14,7 @@ class Step:
     loss: float | None = None
     message: str = ""
     notice: bool = False
+    about: int | None = None
 
 
 @dataclass(frozen=True)

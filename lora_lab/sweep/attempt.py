@@ -80,7 +80,7 @@ def _train(attempts: Sequence["_Attempt"], around: Surroundings) -> None:
     """Call the trainer; whatever happens becomes the outcome of those runs that have none yet."""
 
     def progress(step: Progress) -> None:
-        for attempt in attempts:
+        for attempt in _heard_by(attempts, step):
             attempt.stepped(step)
 
     try:
@@ -97,6 +97,15 @@ def _train(attempts: Sequence["_Attempt"], around: Surroundings) -> None:
         for attempt in attempts:
             attempt.keep_traceback()
         _end_all(attempts, "FAILED", _in_a_line(error))
+
+
+def _heard_by(attempts: Sequence["_Attempt"], step: Progress) -> Sequence["_Attempt"]:
+    """Return the runs that a message goes to: a notice must be seen, but once, and not by as many as there are."""
+    if not step.notice:
+        return attempts
+    if step.about is not None:
+        return [attempts[step.about]]
+    return [attempt for attempt in attempts if attempt.outcome is None][:1]
 
 
 def _end_all(attempts: Sequence["_Attempt"], status: Status, reason: str) -> None:

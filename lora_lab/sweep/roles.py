@@ -15,7 +15,7 @@ from lora_lab.tracking.events import Event, Record, Status
 
 
 class Progress(Protocol):
-    """How far a training is; a `notice` is a message that must be seen."""
+    """How far a training is; a `notice` is a message that must be seen, `about` one run of the pack or all of it."""
 
     @property
     def step(self) -> int: ...  # noqa: D102
@@ -27,6 +27,8 @@ class Progress(Protocol):
     def message(self) -> str: ...  # noqa: D102
     @property
     def notice(self) -> bool: ...  # noqa: D102
+    @property
+    def about(self) -> int | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class RunProgress:
     val_loss: float | None = None
     message: str = ""
     notice: bool = False
+    about: int | None = None
 
 
 class TrainResult(Protocol):

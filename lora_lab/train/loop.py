@@ -27,13 +27,17 @@ DIVERGED = "lower the learning rate, or use mixed_precision bf16 or no"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is, for whoever shows it; a `notice` is a message that must be seen."""
+    """How far a run is, for whoever shows it; a `notice` is a message that must be seen.
+
+    `about` is the number of the run in its pack that the notice tells of, None where it is of the whole pack.
+    """
 
     step: int
     total_steps: int
     loss: float
     message: str = ""
     notice: bool = False
+    about: int | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,8 @@ def _train(runs: Sequence[Run], ended: dict[int, RunResult | Failure], progress:
     def report(message: str) -> None:
         progress(Progress(0, 0, float("nan"), message))
 
-    def tell(message: str) -> None:
-        progress(Progress(0, 0, float("nan"), message, notice=True))
+    def tell(message: str, about: int | None = None) -> None:
+        progress(Progress(0, 0, float("nan"), message, notice=True, about=about))
 
     accelerator = prepare.make_accelerator(configs[0].mixed_precision)
     processes = together.of(accelerator)
@@ -139,7 +140,7 @@ def _train(runs: Sequence[Run], ended: dict[int, RunResult | Failure], progress:
         def join(key: int, run: Run) -> Member:
             member = prepare.add_member(session, run.config, key, data, (run.folder, run.record))
             keeper.decides[key] = unfinished.decisive(run.config, dataset, session)
-            found = _go_on_together(member, keeper.decides[key], tell, processes)
+            found = _go_on_together(member, keeper.decides[key], partial(tell, about=key), processes)
             keeper.started_at[key] = found.started_at
             return replace(member, first_step=found.step)
 

@@ -10,6 +10,7 @@ from stand_ins import Result, Step
 
 from lora_lab.config import TrainConfig, check
 from lora_lab.failure import Failure
+from lora_lab.sweep.attempt import train_together
 from lora_lab.sweep.execute import Executed, execute_here
 from lora_lab.sweep.plan import PlannedRun
 from lora_lab.sweep.roles import Job, Outcome, Progress, RunProgress, RunToTrain, Surroundings, TrainResult
@@ -215,3 +216,32 @@ def test_a_sweep_folder_that_cannot_be_written_is_a_failure(tmp_path: Path) -> N
     with pytest.raises(Failure, match="cannot write"):
         scene.run(tmp_path / "file" / "sweep", 8)
     assert scene.trained == []
+
+
+def test_a_notice_is_said_once(tmp_path: Path) -> None:
+    """What is said of a whole pack is said once, what is said of one of its runs with that run's name."""
+    said: list[tuple[str, str]] = []
+
+    class Hearing(Scene):
+        def progressed(self, job: Job, progress: RunProgress) -> None:
+            said.append((job.run.name, progress.message))
+
+        def train(
+            self, runs: Sequence[RunToTrain], progress: Callable[[Progress], None]
+        ) -> Sequence[TrainResult | Failure]:
+            progress(Step(0, 0, message="reading"))
+            progress(Step(0, 0, message="a damaged entry", notice=True))
+            progress(Step(0, 0, message="going on", notice=True, about=1))
+            runs[0].ended(Failure("it breaks"))
+            progress(Step(0, 0, message="stopping", notice=True))
+            return [Failure("it breaks")] * 2
+
+    scene = Hearing()
+    jobs, folders = [job_of(0, 4), job_of(1, 8)], [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+    train_together(jobs, folders, "sweep", Surroundings(scene.train, scene.open, scene))
+    one, two = (job.run.name for job in jobs)
+    assert said == [
+        *((one, "reading"), (two, "reading"), (one, "a damaged entry"), (two, "going on"), (two, "stopping")),
+    ]

@@ -117,9 +117,9 @@ def test_a_pack_goes_on(
 
     with pytest.raises(KeyboardInterrupt):
         train_runs(runs, end_at_four)
-    notices: list[str] = []
-    results = train_runs(runs, lambda p: notices.append(p.message) if p.notice else None)
-    assert notices == ["going on after step 3 of 6 (last-unfinished-state)"] * 2
+    notices: list[tuple[str, int | None]] = []
+    results = train_runs(runs, lambda p: notices.append((p.message, p.about)) if p.notice else None)
+    assert notices == [("going on after step 3 of 6 (last-unfinished-state)", key) for key in (0, 1)]
     for n, (result, whole) in enumerate(zip(results, straight, strict=True)):
         from safetensors.torch import load_file
 
