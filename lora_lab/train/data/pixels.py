@@ -22,6 +22,9 @@ Image.init()
 FORMATS = tuple(name for name in _KNOWN if name in Image.OPEN)  # not every Pillow is built with AVIF
 """What is decoded, whatever a file is called. Pillow knows some thirty more; for one of them (EPS) it runs programs."""
 
+_MOST = 65_535
+_TOO_FINE = "its pixels have more than 16 bits"
+
 BROKEN = (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError)
 
 
@@ -40,7 +43,7 @@ def load_alpha(path: Path) -> Image.Image | None:
     Raises Failure, naming the file, if it has vanished or is broken.
     """
     with _opened(path) as image:
-        return image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+        return _alpha(image) if image.has_transparency_data else None
 
 
 def load_unchanged(path: Path, digest: str) -> Image.Image:
@@ -120,10 +123,23 @@ def to_shares(image: Image.Image) -> Tensor:
     return torch.from_numpy(numpy.asarray(image, dtype=numpy.float32) / 255)
 
 
+def _alpha(image: Image.Image) -> Image.Image:
+    clear = image.info.get("transparency")  # of pictures with 16 bits Pillow has it so, too, and the pixels in 8
+    if image.mode.startswith("I"):
+        return Image.fromarray(numpy.where(numpy.asarray(image) == clear, 0, 255).astype(numpy.uint8))
+    if isinstance(clear, tuple) and max(clear) > 255:
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
+    return image.convert("RGBA").getchannel("A")
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits of grey: Pillow would clip them to 255
-        grey = numpy.asarray(image).astype(numpy.int64) >> 8
-        return Image.fromarray(grey.clip(0, 255).astype(numpy.uint8)).convert("RGB")
+        grey = numpy.asarray(image).astype(numpy.int64)
+        if grey.max() > _MOST or grey.min() < 0:
+            raise ValueError(_TOO_FINE)
+        return Image.fromarray((grey >> 8).astype(numpy.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError(_TOO_FINE)
     if image.mode in ("P", "PA", "LA"):
         image = image.convert("RGBA")
     return image.convert("RGB")
