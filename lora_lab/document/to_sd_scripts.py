@@ -10,6 +10,7 @@ from lora_lab.config import (
     TrainConfig,
     arguments,
     check,
+    is_whole,
     network_args,
     network_module,
     sides,
@@ -50,10 +51,7 @@ def to_sd_scripts(values: Mapping[str, object]) -> Written:
             found[names[key]] = _value(key, getattr(config, key))
         elif key in given and reason:
             left_out[key] = reason
-    inner = network_args(config)
-    if network_module(config) != "networks.lora":
-        lost = [key for key in BLOCK_ARGS if inner.pop(key, None) is not None]
-        left_out |= dict.fromkeys(lost, "LyCORIS, which has this kind of network, has no settings of blocks")
+    inner = _network_args(config, left_out)
     if inner:
         found["network_args"] = [f"{key}={value}" for key, value in inner.items()]
     _merged(found, config)
@@ -99,6 +97,18 @@ def _value(key: str, value: object) -> object:
 def _literal(value: object) -> str:
     """Return an argument as a text that `ast.literal_eval` reads back."""
     return repr(value) if isinstance(value, str) else str(value)
+
+
+def _network_args(config: TrainConfig, left_out: dict[str, str]) -> dict[str, str]:
+    """Return what stands in `network_args`; what this kind of network has no use for is left out."""
+    inner = network_args(config)
+    if network_module(config) != "networks.lora":
+        lost = [key for key in BLOCK_ARGS if inner.pop(key, None) is not None]
+        left_out |= dict.fromkeys(lost, "LyCORIS, which has this kind of network, has no settings of blocks")
+    whole = config.network_type == "lokr" and is_whole(config.net_dim, config.lokr_factor)
+    if whole and inner.pop("use_tucker", None) is not None:
+        left_out["use_tucker"] = "of a LoKr of whole matrices nothing is left for it"
+    return inner
 
 
 def _merged(found: dict[str, object], config: TrainConfig) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lora_lab.cli import group
@@ -166,6 +166,9 @@ def test_to_sd_scripts_and_back(values: dict[str, object]) -> None:
     }
 
 
+WHERE: dict[str, object] = {"base_model": "m", "img_folder": "i", "output_folder": "o"}
+
+
 def everything() -> st.SearchStrategy[dict[str, object]]:
     """Values for every parameter, by its kind and choices; `check` says which of them are valid."""
 
@@ -182,15 +185,14 @@ def everything() -> st.SearchStrategy[dict[str, object]]:
         return st.sampled_from(["a", "b c", ".txt"])
 
     return st.fixed_dictionaries(
-        {"base_model": st.just("m"), "img_folder": st.just("i"), "output_folder": st.just("o")},
-        optional={
-            name: values(name) for name in PARAMETERS if name not in ("base_model", "img_folder", "output_folder")
-        },
+        {name: st.just(value) for name, value in WHERE.items()},
+        optional={name: values(name) for name in PARAMETERS if name not in WHERE},
     )
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
 @given(everything())
+@example({**WHERE, "network_type": "lokr", "use_tucker": True, "net_dim": 100_000})
 def test_every_setting_that_sd_scripts_has(values: dict[str, object]) -> None:
     """Ours → sd-scripts' TOML → ours keeps every setting; what is not kept is on the list of what was left out."""
     values = {key: value for key, value in values.items() if key not in {one.key for one in check(values).problems}}
