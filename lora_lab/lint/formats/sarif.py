@@ -36,11 +36,12 @@ def render(files: Sequence[Judged]) -> str:
 
 def _rule(rule: Rule) -> dict[str, Any]:
     """Return a rule's descriptor."""
+    sections = rule.sections
     return {
         "id": rule.code,
         "name": rule.name,
-        "shortDescription": {"text": rule.sections[""]},
-        "fullDescription": {"text": rule.sections["Why is this bad"]},
+        "shortDescription": {"text": sections[""]},
+        "fullDescription": {"text": sections["Why is this bad"]},
         "help": {"text": inspect.cleandoc(rule.page)},
         "defaultConfiguration": {"level": _LEVELS[rule.severity]},
     }
