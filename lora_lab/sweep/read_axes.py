@@ -209,8 +209,10 @@ class AxesReader:
     def _chosen_presets(self, given: object, presets: Mapping[str, Mapping[str, object]]) -> None:
         names = given if isinstance(given, list) else [given]
         for index, name in enumerate(names):
-            if name not in presets:
-                place: Place = ("parameters", PRESET, index) if isinstance(given, list) else ("parameters", PRESET)
+            place: Place = ("parameters", PRESET, index) if isinstance(given, list) else ("parameters", PRESET)
+            if isinstance(name, (dict, list)):
+                self._notes.at(place, f"{PRESET} is a list of names of presets, like [small, large]")
+            elif name not in presets:
                 self._notes.at(place, f"there is no preset {name!r}{meant(name, presets)}")
         chosen = [name for name in names if isinstance(name, str) and name in presets]
         if chosen:

@@ -167,6 +167,8 @@ def test_what_is_left_out_has_a_default() -> None:
         ("linked: 3", 1, 9, "list of mappings"),
         ("linked: [{net_dim: 8}, {net_dim: 9}]\nparameters: {net_dim: [4]}", 2, 14, "varied twice"),
         ("presets: {a: {net_dim: 8}}\nparameters: {preset: [b]}", 2, 23, "no preset 'b'"),
+        ("presets: {a: {net_dim: 8}}\nparameters: {preset: {values: [a]}}", 2, 22, "list of names of presets"),
+        ("presets: {a: {net_dim: 8}}\nparameters: {preset: [a, {b: 1}]}", 2, 26, "list of names of presets"),
         ("presets: {a: 3}", 1, 14, "names one or more"),
         ("include: [{net_dim: 0}]", 1, 21, "net_dim must be"),
         ("exclude: [net_dim > ]", 1, 11, "no expression"),
