@@ -169,6 +169,7 @@ def one_line(said: str) -> str:
     """Return the line that says what was wrong."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     marked = [line for line in lines if line.startswith(("error:", "stopped", "interrupted", "warning:"))]
+    marked.sort(key=lambda line: line.startswith("warning:"))  # what ended it before what was only told
     return (marked or lines or ["nothing was said"])[-1 if not marked else 0]
 
 
