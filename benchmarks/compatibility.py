@@ -13,7 +13,9 @@ environments and the logs stay, and the next run with the same requirements uses
 import argparse
 import ast
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,7 +39,7 @@ HEAVY_PARTS = (
 )  # fmt: skip
 STARTS_ONE = {"test_cache_folder.py", "test_killed_sweep.py", "test_least_surprise.py", "test_memory.py"}
 """Files that import no framework; what they start does."""
-LIGHT_TOOLS = ["pytest", "hypothesis", "jsonschema", "xmlschema"]
+LIGHT_TOOLS = ["pytest", "hypothesis", "jsonschema", "xmlschema", "pre-commit"]
 EVERYTHING = ("train", "optimizers", "search", "mlflow", "tensorboard", "ray", "slurm", "lsp", "dev")
 COUNTS = re.compile(r"(\d+) (passed|failed|skipped|errors?)\b")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -62,6 +64,7 @@ def main() -> None:
     parser.add_argument("--ends", nargs="*", default=["oldest", "newest"], choices=["oldest", "newest"])
     parser.add_argument("--keep", type=Path, help="where the environments and the logs stay, to be used again")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # started in the background, it would be ignored in tests
     with tempfile.TemporaryDirectory() as name:
         folder = (options.keep or Path(name)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
@@ -171,7 +174,8 @@ def measured(cell: Cell, folder: Path) -> str:
     with log.open("w", encoding="utf-8") as told:
         options = ["-q", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
         command = [str(environment / "bin" / "python"), "-m", "pytest", *options, *cell.tests]
-        subprocess.run(command, cwd=ROOT, stdout=told, stderr=told)
+        found = {**os.environ, "PATH": os.pathsep.join([str(environment / "bin"), os.environ["PATH"]])}
+        subprocess.run(command, cwd=ROOT, stdout=told, stderr=told, env=found)
     return line(cell, *outcome(log.read_text(encoding="utf-8", errors="replace")))
 
 

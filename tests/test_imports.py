@@ -19,7 +19,7 @@ ALLOWED = {
     "colorama",  # click needs it on Windows
     "lora_lab",
 }
-ALLOWED_OF_OURS = {"cli", "config", "document", "failure", "lint", "plain_files", "printable", "secrets"}
+ALLOWED_OF_OURS = {"cli", "config", "document", "failure", "lint", "memory", "plain_files", "printable", "secrets"}
 
 CODE = """
 import json, sys
