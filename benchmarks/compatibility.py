@@ -6,8 +6,9 @@ Each `--python` gets two fresh environments without torch, one with the oldest d
 newest, and runs the tests of the light half (linter, documents, grids, editor): those that import no framework.
 `--whole` does the same with this Python and everything installed, and runs all of `--tests`; torch stays the version
 of constraints.txt, whichever build of it this machine has, since no test of ours can tell what another one does.
-Two tables at the end: what ran with what and what did not pass; and which versions the ends were. With `--keep`, the
-environments and the logs stay, and the next run with the same requirements uses them again.
+Hypothesis tries 15 examples instead of 100. Two tables at the end: what ran with what and what did not pass; and which
+versions the ends were. With `--keep`, the environments and the logs stay, and the next run with the same requirements
+uses them again.
 """
 
 import argparse
@@ -172,7 +173,7 @@ def measured(cell: Cell, folder: Path) -> str:
         return line(cell, {}, f"pip found no such set of versions, see {log.name}")
     log = environment.with_name(f"{environment.name}-tests.log")
     with log.open("w", encoding="utf-8") as told:
-        options = ["-q", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
+        options = ["-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", "--hypothesis-profile=few"]
         command = [str(environment / "bin" / "python"), "-m", "pytest", *options, *cell.tests]
         found = {**os.environ, "PATH": os.pathsep.join([str(environment / "bin"), os.environ["PATH"]])}
         subprocess.run(command, cwd=ROOT, stdout=told, stderr=told, env=found)

@@ -24,6 +24,8 @@ if _workers > 1:
 # A busy machine is no mistake of the code: speed belongs in benchmarks/.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
+# For the same code on another Python or with other libraries: benchmarks/compatibility.py.
+settings.register_profile("few", settings.get_profile("unhurried"), max_examples=15)
 
 
 class Described(Probes):
