@@ -32,7 +32,7 @@ from lora_lab.lint.rule import View
 from lora_lab.lint.rules.base_model import base_header
 from lora_lab.whole_files import write_whole
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Raised when a step takes other memory than before, or the probe measures otherwise."""
 
 FOLDER: Final = "packs"
