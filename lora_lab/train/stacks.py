@@ -42,7 +42,6 @@ def fill(stacks: Iterable[Stack]) -> None:
     even: tuple[list[Tensor], list[Tensor]] = [], []
     uneven: tuple[list[Tensor], list[Tensor]] = [], []
     for stack in stacks:
-        stack.whole.grad = None
         stack.whole.requires_grad_(any(parameter.requires_grad for parameter in stack.parameters))
         for part, parameter in zip(stack.parts, stack.parameters, strict=True):
             to, source = even if part.is_contiguous() else uneven  # one odd one would have all copied one by one
