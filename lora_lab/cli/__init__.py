@@ -12,6 +12,7 @@ import click
 from lora_lab import __version__
 from lora_lab.cli.say import Unsaid, empty_buffers, say, say_coloured
 from lora_lab.failure import Failure, interrupted_code
+from lora_lab.memory import no_last_collection
 from lora_lab.printable import printable
 
 COMMANDS = {
@@ -97,6 +98,7 @@ def main() -> None:
     (143 by SIGTERM, 129 by a terminal that was closed).
     """
     be_silent()
+    no_last_collection()
     try:
         code = _run()
     except BrokenPipeError:  # nobody reads what is printed any more

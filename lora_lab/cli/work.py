@@ -17,6 +17,7 @@ from types import FrameType
 from lora_lab.cli import be_silent
 from lora_lab.cli.train import built_in_probe, built_in_trainer
 from lora_lab.failure import Failure
+from lora_lab.memory import no_last_collection
 from lora_lab.printable import printable
 from lora_lab.sweep.roles import Message, Warned
 from lora_lab.sweep.wire import message_line, read_task
@@ -27,6 +28,7 @@ from lora_lab.tracking.recorder import Tracker
 def main() -> int:
     """Train the tasks of the standard input; the argument is what `order` returned."""
     be_silent()  # it may have been started on another machine
+    no_last_collection()
     given = json.loads(sys.argv[1])
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not get among the messages

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lora_lab.memory import no_last_collection
 from lora_lab.tracking.ship import Shipper, incomplete
 from lora_lab.tracking.target import Target
 
@@ -141,6 +142,7 @@ def step_back() -> None:
 
 def main() -> int:
     """Ship what the standard input names, until it says that it is over or ends."""
+    no_last_collection()
     for number in (signal.SIGINT, signal.SIGTERM):  # a cluster sends them to every process; the parent says when
         signal.signal(number, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
