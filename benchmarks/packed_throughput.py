@@ -10,7 +10,7 @@ the same loop with a plain LoRA layer in the pack's place. `memory` is the peak 
 against that of one. The second form is whole processes from nothing, N steps a run: packed, one after the other in one
 process, K processes one after the other, and K at a time, with an even share of the cores each and with as many threads
 each as torch takes by itself; it says when the first finished LoRA was there, and how much memory all held at once
-(pages that they share counted once). Where there is a GPU, everything runs on it,
+(pages that they share counted once). Each way begins with an empty cache. Where there is a GPU, everything runs on it,
 and the default is SD 1's full width, 512 px, bf16. Latents and texts are cached.
 """
 
@@ -43,10 +43,10 @@ from lora_lab.train.dataset import read_dataset
 from lora_lab.train.loop import steps
 from lora_lab.train.opening import open_base
 from lora_lab.train.pack import PackedLayer
-from lora_lab.train.run import Run, train_runs
 from lora_lab.train.step import Member, Session, pack_step
 
 MIB = 2**20
+WAYS = ("in turn", "process by process", "processes", "processes, all threads")
 
 
 def main() -> None:
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=512 if gpu else 256, help="of the pictures, in pixels")
     parser.add_argument("--seconds", type=float, default=60, help="for the steps of each base")
     parser.add_argument("--whole", type=int, metavar="STEPS", help="measure whole processes of so many steps a run")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="of --whole, beside packed")
     parser.add_argument("--keep", type=Path, help="a folder for the bases, to have them next time")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -77,7 +78,8 @@ def main() -> None:
             config = config.model_copy(update=sides)
             print(f"\n{size}")
             if options.whole:
-                whole(config, options.packs, options.whole, folder)
+                for count in options.packs:
+                    whole(configs_of(config, count, options.whole), options.ways, folder)
             else:
                 steps_only(config, options.packs, options.seconds)
 
@@ -171,57 +173,36 @@ def without_packs(session: Session) -> Iterator[None]:
 
 def peak_of(config: TrainConfig, count: int) -> float:
     """The peak memory of a process that makes three steps of a pack, in bytes."""
-    told = {"what": "peak", "configs": [c.model_dump(mode="json") for c in configs_of(config, count, 3)]}
+    told = {"configs": [c.model_dump(mode="json") for c in configs_of(config, count, 3)]}
     command = [sys.executable, __file__, "--child", json.dumps(told)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return float(done.stdout.split()[-1])
 
 
 def child(told: dict[str, Any]) -> None:
-    """What a process of its own does: some steps, or whole runs, packed or one after the other."""
-    configs = [TrainConfig.model_validate(values) for values in told["configs"]]
-    if told["what"] == "peak":
-        keep_freed_memory()
-        with opened(configs) as (session, members, loop):
-            for _ in range(3):
-                pack_step(session, members, next(loop))
-    else:
-        folder = Path(told["folder"])
-        runs = [
-            Run(config=config, folder=folder / str(n), record=ignore, ended=lambda result: note(folder))
-            for n, config in enumerate(configs)
-        ]
-        for group in [runs] if told["what"] == "packed" else [[run] for run in runs]:
-            train_runs(group, lambda progress: None)
+    """Make three steps of a pack, and print the peak of the memory."""
+    keep_freed_memory()
+    with opened([TrainConfig.model_validate(values) for values in told["configs"]]) as (session, members, loop):
+        for _ in range(3):
+            pack_step(session, members, next(loop))
     peak = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0
     print(peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 
 
-def note(folder: Path) -> None:
-    """Write down when a run ended."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "ended").open("a") as stream:
-        stream.write(f"{time.time()}\n")
-
-
-def whole(config: TrainConfig, packs: Sequence[int], steps_each: int, folder: Path) -> None:
-    """Print what whole processes need, from nothing."""
+def whole(configs: list[TrainConfig], ways: Sequence[str], folder: Path) -> None:
+    """Print what whole processes need, from nothing, packed and in other ways."""
     print("K | how | seconds | CPU seconds | first result, s | peak MiB, all processes")
-    for count in packs:
-        configs = configs_of(config, count, steps_each)
-        alone = [[one] for one in configs]
-        ways = {"packed": [configs], "in turn": [configs], "process by process": alone}
-        ways |= {"processes": alone, "processes, all threads": alone}
-        needs: dict[str, Need] = {}
-        for how, groups in ways.items():
-            place = folder / f"{Path(config.base_model).name}-{count}-{how.replace(' ', '-').replace(',', '')}"
-            need = needs[how] = _processes(how, groups, place)
-            told = f"{need.seconds:.1f} | {need.cpu:.1f} | {need.first:.1f} | {need.peak / MIB:.0f}"
-            print(f"{count} | {how} | {told}", flush=True)
-        packed = needs.pop("packed")
-        for how, need in needs.items():
-            ratios = f"{need.seconds / packed.seconds:.2f}, memory packed / {how} {packed.peak / need.peak:.2f}"
-            print(f"{count} | {how} / packed {ratios}", flush=True)
+    needs: dict[str, Need] = {}
+    for how in ("packed", *ways):
+        groups = [configs] if how in ("packed", "in turn") else [[one] for one in configs]
+        place = folder / f"{Path(configs[0].base_model).name}-{len(configs)}-{how.replace(' ', '-').replace(',', '')}"
+        need = needs[how] = _processes(how, groups, place)
+        told = f"{need.seconds:.1f} | {need.cpu:.1f} | {need.first:.1f} | {need.peak / MIB:.0f}"
+        print(f"{len(configs)} | {how} | {told}", flush=True)
+    packed = needs.pop("packed")
+    for how, need in needs.items():
+        ratios = f"{need.seconds / packed.seconds:.2f}, memory packed / {how} {packed.peak / need.peak:.2f}"
+        print(f"{len(configs)} | {how} / packed {ratios}", flush=True)
 
 
 class Need(NamedTuple):
@@ -234,7 +215,7 @@ class Need(NamedTuple):
 
 
 def _processes(how: str, groups: Sequence[Sequence[TrainConfig]], place: Path) -> Need:
-    around = dict(os.environ)
+    around = {**os.environ, "LORA_LAB_CACHE": str(place / "cache"), "PYTHONWARNINGS": "ignore"}
     if how == "processes":
         around["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // len(groups)))
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.time()
@@ -247,7 +228,7 @@ def _processes(how: str, groups: Sequence[Sequence[TrainConfig]], place: Path) -
                 "folder": str(place / str(len(peaks) + len(started))),
                 "configs": [replaced.model_dump(mode="json") for replaced in group],
             }
-            command = [sys.executable, __file__, "--child", json.dumps(told)]
+            command = [sys.executable, str(Path(__file__).with_name("whole_runs.py")), json.dumps(told)]
             started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=around))
         with peak_together(started) as most:
             on_gpu = [float(one.communicate()[0].split()[-1]) for one in started]
