@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,21 +227,10 @@ def _train_numbered(job: "Job", train: "Train", tracker: "Tracker", watch: "Line
     from lora_lab.sweep.run_folder import place_of
 
     folder = place_of(job.identity, Path(str(job.config.multi_run_folder)))
-    stopped: list[KeyboardInterrupt] = []
-
-    def noting(
-        runs: "Sequence[RunToTrain]", progress: "Callable[[Progress], None]"
-    ) -> "Sequence[TrainResult | Failure]":
-        try:
-            return train(runs, progress)
-        except KeyboardInterrupt as ended:
-            stopped.append(ended)
-            raise
-
-    (outcome,) = train_together([job], [folder], "train", Surroundings(noting, tracker.recorder, watch))
+    (outcome,) = train_together([job], [folder], "train", Surroundings(train, tracker.recorder, watch))
     watch.close()
     if outcome.status == "KILLED":
-        return interrupted_code(*stopped)
+        return 128 + (outcome.signal or signal.SIGINT)
     if outcome.lora is None:
         raise Failure(outcome.reason)
     if register:

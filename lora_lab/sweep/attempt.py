@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from lora_lab import memory
-from lora_lab.failure import CutShort, Failure
+from lora_lab.failure import CutShort, Failure, Stopped
 from lora_lab.locks import held
 from lora_lab.printable import printable_lines
 from lora_lab.sweep.referee import Referee
@@ -88,15 +88,16 @@ def _train(attempts: Sequence["_Attempt"], around: Surroundings) -> None:
         for attempt, result in zip(attempts, results, strict=True):
             attempt.end(result)
     except KeyboardInterrupt as error:
-        _end_all(attempts, "KILLED", str(error) or "interrupted")
+        for attempt in attempts:
+            attempt.break_off("KILLED", str(error) or "interrupted", error.number if isinstance(error, Stopped) else 0)
     except Failure as failure:
-        _end_all(attempts, "FAILED", str(failure))
+        _fail_all(attempts, str(failure))
     except Exception as error:  # a run that breaks must not take the others with it
         if memory.ran_out(error) and len(attempts) > 1:
             raise OutOfMemory(f"not enough memory for {len(attempts)} runs at a time") from error
         for attempt in attempts:
             attempt.keep_traceback()
-        _end_all(attempts, "FAILED", _in_a_line(error))
+        _fail_all(attempts, _in_a_line(error))
 
 
 def _heard_by(attempts: Sequence["_Attempt"], step: Progress) -> Sequence["_Attempt"]:
@@ -108,9 +109,9 @@ def _heard_by(attempts: Sequence["_Attempt"], step: Progress) -> Sequence["_Atte
     return [attempt for attempt in attempts if attempt.outcome is None][:1]
 
 
-def _end_all(attempts: Sequence["_Attempt"], status: Status, reason: str) -> None:
+def _fail_all(attempts: Sequence["_Attempt"], reason: str) -> None:
     for attempt in attempts:
-        attempt.break_off(status, reason)
+        attempt.break_off("FAILED", reason)
 
 
 def _in_a_line(error: Exception) -> str:
@@ -266,14 +267,21 @@ class _Attempt:
                 )
             )
 
-    def break_off(self, status: EndStatus, reason: str) -> None:
+    def break_off(self, status: EndStatus, reason: str, signal: int = 0) -> None:
         """Take down that the run did not finish."""
         if self.outcome is None:
             if (self._folder / ERROR).is_file():
                 reason = f"{reason} (all of it in {self._folder / ERROR})"
-            seconds = time.monotonic() - self._clock
-            outcome = Outcome(run=self._job.run, status=status, folder=self._folder, reason=reason, seconds=seconds)
-            self._finish(outcome)
+            self._finish(
+                Outcome(
+                    run=self._job.run,
+                    status=status,
+                    folder=self._folder,
+                    reason=reason,
+                    seconds=time.monotonic() - self._clock,
+                    signal=signal,
+                )
+            )
 
     def keep_traceback(self) -> None:
         """Write the exception that is being handled into the run's folder."""

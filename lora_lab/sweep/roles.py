@@ -123,7 +123,8 @@ EndStatus = Status | Literal["PRUNED"]
 class Outcome:
     """How a run ended. `reused` runs were trained by an earlier sweep; `reason` is a line where it did not finish.
 
-    `validation` says what the validation loss was measured on, as the tag `VALIDATION_SET`.
+    `validation` says what the validation loss was measured on, as the tag `VALIDATION_SET`; `signal` is the number of
+    the signal that ended a run which is KILLED, 0 where none is known.
     """
 
     run: PlannedRun
@@ -136,6 +137,7 @@ class Outcome:
     reason: str = ""
     reused: bool = False
     validation: str = ""
+    signal: int = 0
 
 
 class Source(Protocol):

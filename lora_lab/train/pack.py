@@ -72,45 +72,46 @@ class PackedLayer(nn.Module):
         """Add each active adapter's update to its part of the batch; the batch divides evenly by their number."""
         y = self.base(x)
         active = self.state.active
-        if len(active) == 1:
-            return self._alone(x, y, active[0])
         together = self._together(tuple(active))
         if not together:
             return y
+        if len(active) == 1:
+            return self._alone(x, y, together[0])
         x, own = (whole.unflatten(0, (len(active), -1)) for whole in (x, y))
         if len(together) == 1 and len(together[0].members) == len(active):
             return self._added(x, own, together[0]).flatten(0, 1)
         found = own
         for group in together:
             places = group.places
-            update = self._updates(x.index_select(0, places), own.index_select(0, places), group.members, group)
+            update = self._updates(x.index_select(0, places), own.index_select(0, places), group)
             found = found.index_add(0, places, update)
         return found.flatten(0, 1)
 
-    def _alone(self, x: Tensor, y: Tensor, key: int) -> Tensor:
+    def _alone(self, x: Tensor, y: Tensor, group: _Group) -> Tensor:
         """A pack of one: the whole batch is one adapter's, and nothing has to be taken apart."""
-        if str(key) not in self.adapters:
-            return y
-        weights = self._weights(key)
-        if weights.magnitude is None and not (self.state.training and weights.options.module_dropout):
-            return weights.added(self._site(), x, y)
-        return y + self._updates(x[None], y[None], [weights])[0]
+        if self._sums(group):
+            return group.members[0].added(self._site(group), x, y)
+        return y + self._updates(x[None], y[None], group)[0]
 
-    def _added(self, x: Tensor, y: Tensor, group: "_Group") -> Tensor:
+    def _added(self, x: Tensor, y: Tensor, group: _Group) -> Tensor:
         """Add the updates of all active adapters, which can be computed at once."""
-        members = group.members
-        if members[0].magnitude is None and not (
-            self.state.training and any(m.options.module_dropout for m in members)
-        ):
-            return members[0].all_added(self._site(group), x, y, members)
-        return y + self._updates(x, y, members, group)
+        if self._sums(group):
+            return group.members[0].all_added(self._site(group), x, y, group.members)
+        return y + self._updates(x, y, group)
+
+    def _sums(self, group: _Group) -> bool:
+        """Whether what each adapter computes is added as it is: no DoRA, and nobody may be left out."""
+        return group.members[0].magnitude is None and not self._leaves_out(group)
+
+    def _leaves_out(self, group: _Group) -> bool:
+        return self.state.training and any(member.options.module_dropout for member in group.members)
 
     def _weights(self, key: int) -> AdapterWeights:
         weights = self.adapters[str(key)]
         assert isinstance(weights, AdapterWeights)
         return weights
 
-    def _together(self, active: tuple[int, ...]) -> "list[_Group]":
+    def _together(self, active: tuple[int, ...]) -> list[_Group]:
         """The active adapters of this layer, those that can be computed at once side by side; found out once."""
         if active not in self.groups:
             present = {place: self._weights(key) for place, key in enumerate(active) if str(key) in self.adapters}
@@ -132,21 +133,21 @@ class PackedLayer(nn.Module):
     def _group(self, places: Tensor, members: Sequence[AdapterWeights]) -> _Group:
         return _Group(places, tuple(members), by_name(members, members[0].RANK_AT) if len(members) > 1 else {})
 
-    def _site(self, group: _Group | None = None) -> Site:
+    def _site(self, group: _Group) -> Site:
         state = self.state
-        stacks = group.on_top() if group is not None and state.stacked else {}
+        stacks = group.on_top() if state.stacked else {}
         return Site(self.base, self.name, state.step, state.training, state.share, stacks)
 
-    def _updates(self, x: Tensor, y: Tensor, members: Sequence[AdapterWeights], group: _Group | None = None) -> Tensor:
-        """What members that can be computed at once add to their parts of the output, (K, n, …) like `y`.
+    def _updates(self, x: Tensor, y: Tensor, group: _Group) -> Tensor:
+        """What a group's members add to their parts of the output, (K, n, …) like `y`.
 
         `x` and `y` are their parts of the layer's input and output.
         """
-        state = self.state
+        members = group.members
         update = members[0].updates(self._site(group), x, members)
         if members[0].magnitude is not None:
             update = self._redirected(update, y, members)
-        if state.training and any(m.options.module_dropout for m in members):
+        if self._leaves_out(group):
             there = to_device(torch.tensor([self._is_there(m) for m in members], dtype=update.dtype), update.device)
             update = update * there.view(-1, *(1 for _ in update.shape[1:]))
         return update.to(y.dtype)
