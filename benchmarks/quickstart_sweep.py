@@ -41,7 +41,7 @@ def measure(command: list[str], folder: Path) -> None:
         watched = psutil.Process(process.pid)
         while process.poll() is None:
             now = time.perf_counter() - start
-            cpu = _cpu(watched) or cpu
+            cpu = max(cpu, _cpu(watched))
             if any(folder.glob("*/run*")):
                 seen.setdefault("first run's folder", now)
             if any(folder.glob("*/run*/sample/*.png")):
@@ -58,12 +58,13 @@ def measure(command: list[str], folder: Path) -> None:
 
 
 def _cpu(process: psutil.Process) -> float:
-    """CPU seconds of a process and its children so far; 0 where it has just gone."""
+    """CPU seconds of a process and its children so far, those that have ended too; 0 where it has just gone."""
     try:
         times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
     except psutil.Error:
         return 0.0
-    return sum(one.user + one.system for one in times)
+    ended = times[0].children_user + times[0].children_system  # those that it has waited for
+    return ended + sum(one.user + one.system for one in times)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import lora_lab
 from lora_lab.cli import group, main
 from lora_lab.cli.train_log import LOGS
+from lora_lab.failure import Stopped
 
 PACKAGED = Path(lora_lab.__file__).parent / "quickstart"
 
@@ -194,6 +196,20 @@ def test_multi_run_folder(train: Train, folder: Path) -> None:
     assert json.loads((folder / "many" / "run2" / "config.json").read_text())["net_dim"] == 8
     assert json.loads((folder / "many" / "run2" / "run.json").read_text())["status"] == "FINISHED"
     assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("values", [{}, {"multi_run_folder": "many"}])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_exit_code_is_the_signals(
+    number: int, values: dict[str, str], train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who ends a training hears that it was heard, wherever the run's folder is."""
+
+    def stopped(runs: object, progress: object) -> None:
+        raise Stopped("stopped after step 1 of 2", number)
+
+    monkeypatch.setattr("lora_lab.cli.train.built_in_trainer", lambda: stopped)
+    assert train(**values)[0] == 128 + number
 
 
 def test_log_dir(train: Train, folder: Path) -> None:
