@@ -80,6 +80,7 @@ def test_help_imports_no_config() -> None:
         "lora_lab.cli",
         "lora_lab.cli.say",
         "lora_lab.failure",
+        "lora_lab.memory",
         "lora_lab.printable",
         "lora_lab.secrets",
     }

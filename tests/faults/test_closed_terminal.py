@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 if sys.platform == "win32":
     pytest.skip("there are no such terminals on Windows", allow_module_level=True)
+pytest.importorskip("rich", reason="the bars that a window is closed under are rich's")
 
 from faults.terminals import Terminal
 
