@@ -210,9 +210,14 @@ class _Reader:
         for name, value in given.items():
             wanted = value if isinstance(value, list) and not _takes_lists(name) else [value]
             pattern[name] = tuple(wanted)
-            if name not in open_ended and name not in listed:
+            if not wanted:
+                self.notes.at((*place, name), f"{name} names no value, so this excludes nothing")
+            elif name in open_ended:
+                for one in wanted:
+                    self.notes.fits(name, one, (*place, name))
+            elif name not in listed:
                 self.notes.at_key((*place, name), f"{name} is not varied here{meant(name, listed)}")
-            elif name not in open_ended:
+            else:
                 never = [one for one in wanted if not any(same(one, other) for other in listed[name])]
                 for one in never:
                     self.notes.at((*place, name), f"{name} is never {one} here, so this excludes nothing")

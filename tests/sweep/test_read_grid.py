@@ -193,6 +193,8 @@ def test_what_is_left_out_has_a_default() -> None:
         ("seeds: [1]\nparameters: {test_seed: [2]}", 1, 1, "keep one"),
         ("exclude: [{net_dim: 8}]", 1, 12, "not varied here"),
         ("parameters: {net_dim: [8, 16]}\nexclude: [{net_dim: 32}]", 2, 21, "never 32"),
+        ("include: [{net_dim: 8}]\nexclude: [{net_dim: false}]", 2, 21, "net_dim must be"),
+        ("include: [{net_dim: 8}]\nexclude: [{net_dim: []}]", 2, 21, "excludes nothing"),
         ("exclude: 3", 1, 10, "list of mappings"),
         ("base: 3", 1, 7, "base must be the path"),
     ],
