@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import struct
 from array import array
 from collections.abc import Callable, Iterator
@@ -20,6 +21,9 @@ from lora_lab.tracking import recorder
 _workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if _workers > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // _workers, 1)))
+
+# Started in the background by a shell, tests would find Ctrl-C switched off, for themselves and what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no mistake of the code: speed belongs in benchmarks/.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])

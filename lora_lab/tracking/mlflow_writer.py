@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lora_lab.tracking.database import make_whole
 from lora_lab.tracking.events import (
     Artifact,
     DatasetUsed,
@@ -62,6 +63,7 @@ class MlflowWriter:
         self._begun: set[tuple[str, str, int]] = set()  # pictures that may have arrived although an error was told
         self._looked: set[str] = set()  # runs of which it is known what an earlier process may have begun
         with alone(target):
+            make_whole(target)
             self._client = MlflowClient(tracking_uri=target.uri)
             self._client.search_experiments(max_results=1)
 
