@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from lora_lab.compare.find import find_runs
 from lora_lab.compare.noise import Noise, Spread, noise_of, spread
@@ -156,9 +157,13 @@ def _compared(
     )
 
 
+LARGEST: Final = 1e100
+"""Of a metric. Training in 32 bits measures nothing beyond 1e39; squares of what a broken file holds overflow."""
+
+
 def is_measured(run: Run, metric: str) -> bool:
-    """Return whether a run has the metric, as a number."""
-    return math.isfinite(run.metrics.get(metric, math.nan))
+    """Return whether a run has the metric, as a number that can be reckoned with."""
+    return abs(run.metrics.get(metric, math.nan)) <= LARGEST
 
 
 def measured(runs: Sequence[Run], metric: str) -> list[Run]:

@@ -67,14 +67,52 @@ def test_strange_values_anywhere(sweep: Path, data: st.DataObject) -> None:
     lines[number] = json.dumps(put(value, place, data.draw(STRANGE)))
     file.write_text("\n".join(lines) + "\n")
     try:
-        with contextlib.suppress(Failure):
-            found = compare([sweep], Question(curves=CURVES))
-            assert list(as_text(found, 60))
-            assert json.loads(as_json(found))["settings"]
-            assert as_csv(found).startswith("run,")
-            assert make_report(found, "today").html.encode().endswith(b"</html>\n")
+        everything_is_made(sweep)
     finally:
         file.write_text(before, encoding="utf-8")
+
+
+def everything_is_made(sweep: Path) -> None:
+    """Make table, JSON, CSV and page, unless a `Failure` says why not."""
+    with contextlib.suppress(Failure):
+        found = compare([sweep], Question(curves=CURVES))
+        assert list(as_text(found, 60))
+        assert json.loads(as_json(found))["settings"]
+        assert as_csv(found).startswith("run,")
+        assert make_report(found, "today").html.encode().endswith(b"</html>\n")
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "run1/lint.json"])  # there are none in it
+def test_numbers_that_overflow(sweep: Path, name: str) -> None:
+    """Each number of a file in turn is one whose square is no number any more."""
+    file = sweep / name
+    before = file.read_text(encoding="utf-8")
+    lines = before.splitlines() if file.suffix == ".jsonl" else [before]
+    tried = 0
+    try:
+        for number, line in enumerate(lines):
+            value = json.loads(line)
+            for place in [place for place in places_in(value) if is_number(at(value, place))]:
+                for huge in (1e308, -1e308):
+                    changed = [*lines[:number], json.dumps(put(value, place, huge)), *lines[number + 1 :]]
+                    file.write_text("\n".join(changed) + "\n", encoding="utf-8")
+                    everything_is_made(sweep)
+                    tried += 1
+    finally:
+        file.write_text(before, encoding="utf-8")
+    assert tried
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def at(value: Any, path: tuple[Any, ...]) -> Any:
+    """Return what stands at a place."""
+    for key in path:
+        value = value[key]
+    return value
 
 
 @settings(max_examples=20, deadline=None)
