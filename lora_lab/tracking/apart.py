@@ -2,7 +2,8 @@
 
 A thread would take turns with the training at Python's interpreter lock, and pay for mlflow's import there. The process
 has a low priority, which it cannot give back: where the end finds much left to do on a busy machine, a hasty one takes
-its place. Where its parent dies, it ships what is on the disk by then and ends. `python -m lora_lab.tracking.apart`
+its place, but not while it migrates a database: MLflow could never go on. Where its parent dies, it ships what is on
+the disk by then and ends. `python -m lora_lab.tracking.apart`
 reads orders, a JSON line each, and answers.
 """
 
@@ -21,7 +22,7 @@ from typing import Any
 
 from lora_lab.memory import no_last_collection
 from lora_lab.tracking.ship import Shipper, incomplete
-from lora_lab.tracking.target import Target
+from lora_lab.tracking.target import Target, alone
 
 NICENESS = 10  # of 19: beside the training it gets a tenth of a core at most, and is not starved by other people
 PATIENCE_SECONDS = 5.0
@@ -80,8 +81,9 @@ class ShippingProcess:
         deadline = None if timeout is None else time.monotonic() + timeout
         if not self._waited(PATIENCE_SECONDS if timeout is None else min(PATIENCE_SECONDS, timeout)):
             self._end()
-            self._start(hasty=True)
-            self._waited(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if self._complete is None:
+                self._start(hasty=True)
+                self._waited(None if deadline is None else max(0.0, deadline - time.monotonic()))
         self._end()
         if self._complete is None:
             self._complete = False
@@ -97,10 +99,13 @@ class ShippingProcess:
         return self._complete is not None
 
     def _end(self) -> None:
-        """Let go of the process, whatever it is at."""
+        """Let go of the process, whatever it is at, unless it makes or migrates the database: that it may end."""
         if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+            with contextlib.ExitStack() as stack:
+                with contextlib.suppress(OSError):  # a disk that takes no lock takes no migration either
+                    stack.enter_context(alone(self._target))
+                self._process.kill()
+                self._process.wait()
         self._listener.join(PATIENCE_SECONDS)
         for pipe in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):

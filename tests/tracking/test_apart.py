@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from lora_lab.tracking.apart import ShippingProcess
 from lora_lab.tracking.events import Metrics, RunEnded, RunStarted
 from lora_lab.tracking.recorder import Tracker
 from lora_lab.tracking.spool import unsent
-from lora_lab.tracking.target import Target, choose_target
+from lora_lab.tracking.target import Target, alone, choose_target
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mlflow's imports warn of themselves
 STEPS = 50
@@ -165,6 +166,27 @@ def test_the_hasty_one_takes_over_and_passes_everything_on(tmp_path: Path, monke
     assert [order.get("hasty") for order in orders if "uri" in order] == [False, True]
     assert orders[-2]["add"] == [str(tmp_path / name) for name in "ab"]
     assert warnings == ["a word"]
+
+
+def test_a_migration_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the database takes to be made or migrated, the process that does it is not killed meanwhile."""
+    (tmp_path / "fake.py").write_text(FAKE.format(log=str(tmp_path / "told.jsonl")))
+    real = subprocess.Popen
+    monkeypatch.setattr(apart, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(
+        apart.subprocess, "Popen", lambda words, **rest: real([sys.executable, str(tmp_path / "fake.py")], **rest)
+    )
+    target = choose_target(None, tmp_path)
+    shipping = ShippingProcess(target, print)
+    patient = shipping._process
+    closing = threading.Thread(target=shipping.close, args=(None,))
+    with alone(target):  # as the process has it while it migrates
+        closing.start()
+        closing.join(2)
+        assert patient.poll() is None
+    closing.join(60)
+    assert patient.poll() is not None
+    assert shipping.close(None)
 
 
 FAKE = """
