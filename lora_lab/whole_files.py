@@ -37,6 +37,27 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 @contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Within, a library writes the file under the name that is given; afterwards it takes the place of `path`.
+
+    It is in a folder of its own, for what the library puts beside it. What a crash left of an earlier attempt goes.
+    Raises OSError; what was there then stays as it was.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    new = partial / path.name
+    try:
+        yield new
+        with new.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        new.replace(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Within, the folder is filled under the name that is given; afterwards it takes the place of `path`.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lora_lab import whole_files
-from lora_lab.whole_files import whole_folder, write_whole
+from lora_lab.whole_files import whole_file, whole_folder, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -84,6 +84,19 @@ def test_a_folder_that_a_crash_left_between_two_renames(tmp_path: Path) -> None:
         (folder / "b").write_text("new")
     assert names(tmp_path / "f") == ["b"]
     assert names(tmp_path) == ["f"]
+
+
+def test_a_file_that_a_library_writes(tmp_path: Path) -> None:
+    """It takes its place when the library is done, and nothing stays beside it; where that fails, the old one stays."""
+    with whole_file(tmp_path / "f") as new:
+        new.write_text("one")
+        new.with_name("f-journal").write_text("beside it")
+        assert not (tmp_path / "f").exists()
+    assert names(tmp_path) == ["f"]
+    with pytest.raises(IsADirectoryError), whole_file(tmp_path / "f") as new:
+        new.mkdir()
+    assert names(tmp_path) == ["f"]
+    assert (tmp_path / "f").read_text() == "one"
 
 
 def test_nobody_else_renames() -> None:

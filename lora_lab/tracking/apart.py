@@ -3,8 +3,7 @@
 A thread would take turns with the training at Python's interpreter lock, and pay for mlflow's import there. The process
 has a low priority, which it cannot give back: where the end finds much left to do on a busy machine, a hasty one takes
 its place, but not while it migrates a database: MLflow could never go on. Where its parent dies, it ships what is on
-the disk by then and ends. `python -m lora_lab.tracking.apart`
-reads orders, a JSON line each, and answers.
+the disk by then and ends. `python -m lora_lab.tracking.apart` reads orders, a JSON line each, and answers.
 """
 
 import contextlib

@@ -1,10 +1,7 @@
 """A new MLflow database in a file, which is there whole or not at all."""
 
-import os
-import shutil
-
 from lora_lab.tracking.target import Target, database_of
-from lora_lab.whole_files import sync_folder
+from lora_lab.whole_files import whole_file
 
 
 def make_whole(target: Target) -> None:
@@ -18,17 +15,7 @@ def make_whole(target: Target) -> None:
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    partial = database.with_name(f".{database.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    new = partial / database.name
     root = target.artifact_root or database.parent
-    try:
+    with whole_file(database) as new:
         store = SqlAlchemyStore(f"sqlite:///{new.as_posix()}", root.as_uri())
         store.engine.dispose()  # closes the file
-        with new.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        new.replace(database)
-        sync_folder(database.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
