@@ -38,6 +38,7 @@ CELLS = {
     "kill -9: a run": Cell("the same command goes on, the end is the same to the byte", kills.a_run),
     "kill -9: a sweep, its workers": Cell("every run once, each the same to the byte, told once", kills.a_sweep),
     "kill -9: the tracking server": Cell("training goes on; `sync` sends the rest, each number once", kills.the_server),
+    "kill -9: a new database": Cell("the next one makes it anew, and it is whole", kills.a_new_database),
     "disk full: a LoRA file": Cell(
         "a line; what is there stays; the same command finishes", disks.full_at_a_file, True
     ),
@@ -99,7 +100,7 @@ def run(name: str, number: int = 50, *, mounts: bool = False, folder: Path | Non
     if cell.mounts and not mounts:
         return None
     top = Path(tempfile.mkdtemp(prefix="fault_", dir=folder))
-    if name == "kill -9: a sweep, its workers":
+    if name in ("kill -9: a sweep, its workers", "kill -9: a new database"):
         number = max(number // 5, 1)
     try:
         result = cell.make(top / "ground", number)

@@ -81,6 +81,29 @@ def the_server(folder: Path, kills: int) -> Result:
     return judged(ground, said, {}, good, words or f"{one_line(said)}; {synced.stdout[-100:]}; losses {told}")
 
 
+MAKES = "from lora_lab.tracking.mlflow_writer import MlflowWriter; from lora_lab.tracking.target import choose_target\n"
+MAKES += "import pathlib; print(MlflowWriter(choose_target(None, pathlib.Path())).experiment('one'))"
+
+
+def a_new_database(folder: Path, kills: int) -> Result:
+    """kill -9 of who makes MLflow's database, in the midst of its migrations; then it is opened."""
+    rng, hit = random.Random(0), 0
+    partial = folder / ".mlflow.db.partial" / "mlflow.db"
+    folder.mkdir()
+    for _ in range(kills):
+        process = subprocess.Popen([sys.executable, "-c", MAKES], cwd=folder, stderr=subprocess.DEVNULL)
+        until(lambda process=process: partial.exists() or process.poll() is not None)
+        time.sleep(rng.uniform(0, 1.5))
+        process.kill()
+        process.wait()
+        hit += partial.exists()
+        if (folder / "mlflow.db").exists():  # it was quicker
+            break
+    done = subprocess.run([sys.executable, "-c", MAKES], cwd=folder, capture_output=True, text=True, check=False)
+    good = hit > 0 and done.returncode == 0 and not partial.parent.exists()
+    return Result(f"{hit} kills hit; then {'opened' if good else done.stderr[-200:]}", 0, good)
+
+
 def start_server(folder: Path, port: int = 0) -> tuple[str, "subprocess.Popen[bytes]"]:
     """Start MLflow's server and return its address when it answers."""
     import urllib.request
