@@ -70,10 +70,13 @@ class Lines:
         return f"[{self._over + 1 + place}/{self.runs}] {job.run.name}"
 
     def _left(self) -> str:
-        """Return the time that the whole sweep still needs, from the pace so far."""
+        """Return the time that the whole sweep still needs, from the pace so far.
+
+        Runs of a pack tell of the same step one after the other: before the last of them has, it is not known.
+        """
         part = sum(self._parts.values())
         done = self._trained + part
-        if self._begin is None or done <= 0:
+        if self._begin is None or not all(self._parts.values()) or done <= 0:
             return ""
         left = self.runs - self._over - part
         who = "it" if self.runs == 1 else "the sweep"

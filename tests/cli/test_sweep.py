@@ -273,6 +273,26 @@ def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monk
     assert len(told) == 4
 
 
+def test_the_time_left_of_a_pack(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs at the same step tell of it one after the other: after the first alone the pace is not known yet."""
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    from lora_lab.sweep.plan import PlannedRun
+    from lora_lab.sweep.roles import Job
+
+    lines = live.Lines(2)
+    jobs = [Job(PlannedRun(n, f"net_dim={n}", {}, {}), check({}).config, "id") for n in range(2)]
+    for job in jobs:
+        lines.started(job, Path("/r"))
+    for step in (15, 30):
+        clock[0] += 30
+        for job in jobs:
+            lines.progressed(job, RunProgress(step, 60, 0.25))
+    told = capsys.readouterr().out.splitlines()[2:]
+    assert told[0] == "[1/2] net_dim=0: step 15 of 60, loss 0.2500"
+    assert told[1].startswith("[1/2] net_dim=0: step 30 of 60, loss 0.2500, the sweep needs about 1 min")
+
+
 def test_the_bars_show_the_same_words(capsys: pytest.CaptureFixture[str]) -> None:
     """On a terminal the lines stand above the bars; drawing them does not fail."""
     from lora_lab.sweep.plan import PlannedRun

@@ -65,6 +65,8 @@ def palette(*colours: Colour, alphas: Iterable[int] = ()) -> bytes:
 def drawn(form: str, mode: str, *frames: object, **options: object) -> bytes:
     """Return a picture of one colour as Pillow writes it, animated where there are several."""
     pictures = [Image.new(mode, (SIDE, SIDE), colour) for colour in frames]  # type: ignore[arg-type]
+    for picture in pictures if mode == "P" else ():
+        picture.putpalette([*BLACK, *WHITE])  # Pillow 12.2 writes a BMP without one that it cannot read itself
     file = io.BytesIO()
     more = {"save_all": True, "append_images": pictures[1:]} if len(pictures) > 1 else {}
     pictures[0].save(file, form, **more, **options)
