@@ -149,14 +149,19 @@ def test_a_server_that_hangs_costs_the_end_its_patience(
     assert unsent(tmp_path / "one", Target(deaf).key) == (tmp_path / "one" / "events.jsonl").stat().st_size
 
 
+def stubborn_process(folder: Path, monkeypatch: pytest.MonkeyPatch, patience: float) -> None:
+    """Have a process that never ends by itself, unless it is hasty, take the place of the one that ships."""
+    (folder / "fake.py").write_text(FAKE.format(log=str(folder / "told.jsonl")))
+    real = subprocess.Popen
+    monkeypatch.setattr(apart, "PATIENCE_SECONDS", patience)
+    monkeypatch.setattr(
+        apart.subprocess, "Popen", lambda words, **rest: real([sys.executable, str(folder / "fake.py")], **rest)
+    )
+
+
 def test_the_hasty_one_takes_over_and_passes_everything_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the patient process is not done in time another takes its place, and knows all the folders."""
-    (tmp_path / "fake.py").write_text(FAKE.format(log=str(tmp_path / "told.jsonl")))
-    real = subprocess.Popen
-    monkeypatch.setattr(apart, "PATIENCE_SECONDS", 5.0)
-    monkeypatch.setattr(
-        apart.subprocess, "Popen", lambda words, **rest: real([sys.executable, str(tmp_path / "fake.py")], **rest)
-    )
+    stubborn_process(tmp_path, monkeypatch, patience=5.0)
     warnings: list[str] = []
     shipping = ShippingProcess(Target("http://there"), warnings.append)
     for name in ("a", "b", "a"):
@@ -170,12 +175,7 @@ def test_the_hasty_one_takes_over_and_passes_everything_on(tmp_path: Path, monke
 
 def test_a_migration_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the database takes to be made or migrated, the process that does it is not killed meanwhile."""
-    (tmp_path / "fake.py").write_text(FAKE.format(log=str(tmp_path / "told.jsonl")))
-    real = subprocess.Popen
-    monkeypatch.setattr(apart, "PATIENCE_SECONDS", 0.2)
-    monkeypatch.setattr(
-        apart.subprocess, "Popen", lambda words, **rest: real([sys.executable, str(tmp_path / "fake.py")], **rest)
-    )
+    stubborn_process(tmp_path, monkeypatch, patience=0.2)
     target = choose_target(None, tmp_path)
     shipping = ShippingProcess(target, print)
     patient = shipping._process
