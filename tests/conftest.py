@@ -36,12 +36,12 @@ class Described(Probes):
     """Answers from lines such as `gpu: Tesla T4, 7.5, 15360` (MiB), `packages: torch=2.10.0 xformers`, `cores: 8`.
 
     `free: 2` and `memory: 16` are GiB; `gpu: none` is a machine without a card, no such line one that can't be told.
-    torch is installed unless `packages:` says otherwise.
+    torch is installed unless `packages:` says otherwise, and there is a C++ compiler but with `compiler: none`.
     """
 
     def __init__(self, text: str) -> None:
         lines = [line.partition(":") for line in filter(None, map(str.strip, text.splitlines()))]
-        assert {name for name, _, _ in lines} <= {"gpu", "packages", "cores", "free", "memory"}
+        assert {name for name, _, _ in lines} <= {"gpu", "packages", "cores", "free", "memory", "compiler"}
         self.cards = [value.strip() for name, _, value in lines if name == "gpu"]
         self.facts = {name: value.strip() for name, _, value in lines if name != "gpu"}
         listed = self.facts.get("packages", "torch").split()
@@ -72,6 +72,10 @@ class Described(Probes):
     def cores(self) -> int | None:
         """Return the described cores."""
         return self._number("cores", 1)
+
+    def compiler(self) -> bool:
+        """Say whether a compiler is described."""
+        return self.facts.get("compiler") != "none"
 
     def _number(self, name: str, unit: int) -> int | None:
         return int(self.facts[name]) * unit if name in self.facts else None

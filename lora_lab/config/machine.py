@@ -154,6 +154,35 @@ class Machine(Topic):
             names=same("xformers"),
         ),
     ] = False
+    torch_compile: Annotated[
+        bool,
+        About(
+            row=138,
+            meaning=(
+                "Compile the U-Net's transformer blocks with torch.compile before the first steps: they take a minute "
+                "longer, each later one less time."
+            ),
+            typical="true for long runs in bf16, false for short ones.",
+            pitfalls=(
+                Pitfall(
+                    "What it gains must pay for the compiling first: below about a thousand steps it seldom does, and "
+                    "on a processor in full precision hardly ever.",
+                    "lora_lab benchmarks/RESULTS.md",
+                ),
+                Pitfall(
+                    "Each further shape of a batch can be compiled anew: many buckets cost many minutes.",
+                    "PyTorch torch.compiler, dynamic shapes",
+                ),
+                Pitfall("Losses differ in their last digits from those of a run without it.", "PyTorch torch.compiler"),
+                Pitfall(
+                    "On a processor it needs a C++ compiler, on an NVIDIA card Triton; without, the trainer says so "
+                    "and compiles nothing.",
+                    "PyTorch torch.compiler",
+                ),
+            ),
+            names=same("torch_compile"),
+        ),
+    ] = False
     num_workers: Annotated[
         Annotated[int, Field(ge=0, le=1024)],
         About(

@@ -82,7 +82,6 @@ FOREIGN_KEYS: Final = frozenset(
         "skip_until_initial_step",
         "stop_text_encoder_training",
         "tokenizer_cache_dir",
-        "torch_compile",
         "vae_batch_size",
         "validate_every_n_epochs",
         "validate_every_n_steps",

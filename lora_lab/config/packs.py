@@ -7,7 +7,7 @@ from lora_lab.config.train_config import TrainConfig
 SHARED_BY_A_PACK: Final = (
     *("base_model", "vae", "v2", "v_parameterization", "zero_terminal_snr"),
     *("base_weights", "base_weights_multiplier"),
-    *("mixed_precision", "xformers", "gradient_checkpointing"),
+    *("mixed_precision", "xformers", "torch_compile", "gradient_checkpointing"),
     *("img_folder", "reg_img_folder", "dataset_config", "caption_extension", "enable_wildcard"),
     *("validation_split", "validation_seed"),
     *("masked_loss", "alpha_mask", "mask_folder"),

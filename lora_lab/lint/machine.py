@@ -68,6 +68,11 @@ class Machine:
         return self._kept(("cores",), lambda: self._probes.cores())
 
     @property
+    def compiler(self) -> bool:
+        """Say whether there is a C++ compiler."""
+        return self._kept(("compiler",), lambda: self._probes.compiler())
+
+    @property
     def torch_without_cuda(self) -> bool:
         """Say whether the installed torch was built without CUDA, which its version tells: 2.10.0+cpu."""
         return (self.version("torch") or "").endswith("+cpu")

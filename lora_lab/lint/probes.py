@@ -77,6 +77,13 @@ class Probes:
         except (AttributeError, OSError):
             return os.cpu_count()
 
+    def compiler(self) -> bool:
+        """Say whether there is a C++ compiler where PyTorch looks for one."""
+        from shutil import which  # noqa: PLC0415  # see above
+
+        names = ("cl",) if sys.platform == "win32" else ("g++", "clang++", "c++")
+        return any(map(which, (os.environ.get("CXX") or names[0], *names)))
+
 
 def _from_nvidia_smi() -> tuple[Gpu, ...]:
     """Ask the driver's own tool; an old one knows no `compute_cap`."""

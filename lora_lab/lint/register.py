@@ -365,6 +365,7 @@ RULES: tuple[Rule, ...] = (
     machine.xformers_not_installed,
     machine.torch_without_cuda,
     machine.more_workers_than_cores,
+    machine.compile_without_compiler,
     capacity.no_card,
     capacity.card_too_small,
     capacity.disk_too_full,

@@ -42,7 +42,8 @@ FLOATS: Final = 8
 """Bytes of a parameter and of its gradient."""
 
 _DECIDES: Final = (
-    *("mixed_precision", "xformers", "gradient_checkpointing", "batch_size", "cache_latents", "max_clip_token_length"),
+    *("mixed_precision", "xformers", "torch_compile", "gradient_checkpointing", "batch_size", "cache_latents"),
+    "max_clip_token_length",
     *("masked_loss", "v2", "cache_text_encoder_outputs"),
     *("network_type", "use_dora", "use_tucker", "lokr_factor", "decompose_both", "block_dims", "conv_block_dims"),
 )

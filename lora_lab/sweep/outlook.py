@@ -23,7 +23,7 @@ MOST_EARLIER: Final = 50
 
 _SPEED: Final = (
     *("base_model", "train_resolution", "batch_size", "gradient_acc_steps", "mixed_precision"),
-    *("gradient_checkpointing", "unet_only", "text_only", "cache_latents", "xformers"),
+    *("gradient_checkpointing", "unet_only", "text_only", "cache_latents", "xformers", "torch_compile"),
 )
 """What decides how long a step takes, as far as it can be told from settings."""
 

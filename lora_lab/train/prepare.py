@@ -18,7 +18,7 @@ from lora_lab.config.emphasis import read_emphasis
 from lora_lab.config.packs import SHARED_BY_A_PACK
 from lora_lab.failure import Failure
 from lora_lab.tracking.events import Record
-from lora_lab.train import attention, lora_file, optimizer, schedule, texts
+from lora_lab.train import attention, compiling, lora_file, optimizer, schedule, texts
 from lora_lab.train.adapting import adapter_options
 from lora_lab.train.average import Average
 from lora_lab.train.base_files.parts import Asked
@@ -241,6 +241,7 @@ def prepare_models(
         for encoder in text_encoders:
             _newer(encoder, "activation_checkpointing_disable", "gradient_checkpointing_disable")()
     attention.choose(unet, config, session.device, warn)
+    compiling.choose(unet, config, session.device, warn)
 
 
 def _newer(model: Any, name: str, former: str) -> Callable[..., None]:

@@ -104,7 +104,13 @@ class Probe:
 def _as_trial(config: TrainConfig) -> TrainConfig:
     """The config without what leaves traces, or asks for what a trial has not."""
     return config.model_copy(
-        update={"max_steps": STEPS, "keep_best": False, "cache_text_encoder_outputs_to_disk": False, "num_workers": 0}
+        update={
+            "max_steps": STEPS,
+            "keep_best": False,
+            "cache_text_encoder_outputs_to_disk": False,
+            "num_workers": 0,
+            "torch_compile": False,  # for each size of a pack it would take minutes, and it takes no more memory
+        }
     )
 
 

@@ -77,6 +77,7 @@ CLASSIC = [
 ]
 
 LATER = {
+    "torch_compile",
     "dataset_config",
     "weighted_captions",
     "optimizer_type",

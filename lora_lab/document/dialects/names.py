@@ -41,7 +41,7 @@ def _words(text: str) -> frozenset[str]:
 
 LAUNCH: Final = _words(
     "num_cpu_threads_per_process num_processes num_machines multi_gpu gpu_ids main_process_port dynamo_backend"
-    " dynamo_mode dynamo_use_dynamic dynamo_use_fullgraph extra_accelerate_launch_args torch_compile config_file"
+    " dynamo_mode dynamo_use_dynamic dynamo_use_fullgraph extra_accelerate_launch_args config_file"
     " ddp_timeout ddp_gradient_as_bucket_view ddp_static_graph output_config tokenizer_cache_dir debug_dataset"
     " console_log_level console_log_file console_log_simple lowram highvram lowvram mem_eff_attn sdpa vae_batch_size"
     " skip_cache_check full_path expand_all_accordions expand_basic_accordion expand_accordion use_shell debug"

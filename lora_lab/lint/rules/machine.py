@@ -283,3 +283,49 @@ def more_workers_than_cores(view: View) -> Iterator[Hit]:
     if cores and view.config.num_workers > cores:
         message = f"num_workers {view.config.num_workers} is more than the {cores} core(s) of this machine"
         yield Hit(message, ("num_workers",), f"use at most {cores}; 0 is enough with cached latents")
+
+
+@rule(
+    "LL776",
+    "compile-without-compiler",
+    "warning",
+    reads=("base_model", "torch_compile"),
+    source="lora_lab/train/compiling.py; PyTorch torch.compiler",
+    sees="machine",
+    targets=OURS,
+)
+def compile_without_compiler(view: View) -> Iterator[Hit]:
+    """`torch_compile` is asked for on a processor, and there is no C++ compiler.
+
+    What it does
+    Looks for a C++ compiler where there is no card to train on: what PyTorch compiles for a processor goes through it.
+
+    Why is this bad
+    The setting has no effect: the trainer says so and compiles nothing.
+
+    Bad
+    ```json
+    {"torch_compile": true}
+    ```
+    ```machine
+    gpu: none
+    compiler: none
+    ```
+
+    Good
+    ```json
+    {"torch_compile": true}
+    ```
+    ```machine
+    gpu: none
+    compiler: g++
+    ```
+    """
+    if view.config.torch_compile and runs_here(view) and view.machine.cpu_only and not view.machine.compiler:
+        message = "there is no C++ compiler here, so nothing is compiled"
+        yield Hit(
+            message,
+            ("torch_compile",),
+            "install one (g++ or clang++), or leave it out",
+            removed("torch_compile", safe=False),
+        )
