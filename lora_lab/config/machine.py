@@ -159,19 +159,24 @@ class Machine(Topic):
         About(
             row=138,
             meaning=(
-                "Compile the U-Net's transformer blocks with torch.compile before the first steps: they take a minute "
-                "longer, each later one less time."
+                "Compile the U-Net's transformer blocks with torch.compile: the first steps take minutes, each later "
+                "one less time."
             ),
-            typical="true for long runs in bf16, false for short ones.",
+            typical="false; true for long runs whose steps take a second or more, in bf16.",
             pitfalls=(
                 Pitfall(
-                    "What it gains must pay for the compiling first: below about a thousand steps it seldom does, and "
-                    "on a processor in full precision hardly ever.",
+                    "What it gains must pay for the compiling first: on a processor a tenth to a quarter of a step in "
+                    "bf16, next to nothing in full precision.",
                     "lora_lab benchmarks/RESULTS.md",
                 ),
                 Pitfall(
                     "Each further shape of a batch can be compiled anew: many buckets cost many minutes.",
                     "PyTorch torch.compiler, dynamic shapes",
+                ),
+                Pitfall(
+                    "`network_dropout`, `rank_dropout` and `module_dropout` cut the blocks into many pieces, which "
+                    "take longer to compile and gain less.",
+                    "PyTorch torch.compiler, graph breaks",
                 ),
                 Pitfall("Losses differ in their last digits from those of a run without it.", "PyTorch torch.compiler"),
                 Pitfall(

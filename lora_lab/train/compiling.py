@@ -71,6 +71,11 @@ def _set_up() -> None:
     """
     folder = os.environ[FOLDER] = tempfile.mkdtemp(prefix="lora-lab-compiled-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    usual, tempfile.tempdir = tempfile.tempdir, folder
+    try:
+        import torch._inductor.codecache  # noqa: PLC0415 -- finds the place of its headers when it is imported
+    finally:
+        tempfile.tempdir = usual
     import torch._dynamo  # noqa: PLC0415 -- takes a second, and few runs ask for it
     import torch._functorch.config  # noqa: PLC0415
     import torch._inductor.config  # noqa: PLC0415
@@ -80,6 +85,5 @@ def _set_up() -> None:
     inductor: Any = torch._inductor.config
     inductor.fallback_random = True  # dropout draws the numbers that it draws uncompiled
     inductor.fx_graph_cache = False
-    inductor.cpp_cache_precompile_headers = False
     autograd: Any = torch._functorch.config
     autograd.enable_autograd_cache = False
