@@ -109,7 +109,7 @@ def _as_trial(config: TrainConfig) -> TrainConfig:
             "keep_best": False,
             "cache_text_encoder_outputs_to_disk": False,
             "num_workers": 0,
-            "torch_compile": False,  # for each size of a pack it would take minutes, and it takes no more memory
+            "torch_compile": False,  # it would take minutes for each size of a pack, and changes little
         }
     )
 
