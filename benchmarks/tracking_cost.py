@@ -4,9 +4,11 @@
 batch 4 takes some 50 ms on a small machine's one core; a greater batch makes a larger step), with a picture every 50
 steps. With tracking, what it tells goes through a recorder to a spool, a process beside ships it to an SQLite database,
 and the machine is sampled. What is compared is the time from the tenth step to the last, of the wall and of this
-process' own processor time, which other users of the machine disturb less. Prints both medians and the ratio of each
-pair; 1.02 or less is the goal. Look at `uptime` first. The process is started once, as in a sweep; its start takes some
-2.5 s of processor time.
+process' own processor time, which other users of the machine disturb less. What recording takes of the training's own
+thread, and what this process' other threads take, is said too: with one thread of torch (OMP_NUM_THREADS=1) and a free
+core for the process beside, that is all there is to it. Prints both medians and the ratio of each pair; 1.02 or less is
+the goal. Look at `uptime` first. The process is started once, as in a sweep; its start takes some 2.5 s of processor
+time.
 """
 
 import os
@@ -31,10 +33,12 @@ PICTURE_EVERY = 50
 
 
 class Taken(NamedTuple):
-    """Seconds of the wall and of this process' own processor time."""
+    """Seconds of the wall, of this process' own processor time, of that in its other threads, and in recording."""
 
     wall: float
     own: float
+    others: float
+    recording: float
 
 
 @dataclass
@@ -46,12 +50,16 @@ class Clock:
     ended: Taken | None = None
     steps: int = 0
     losses: list[float] = field(default_factory=list)
+    recording: float = 0.0
 
     def __call__(self, event: Event) -> None:
         """Pass an event on."""
+        start = time.perf_counter()
         self.record(event)
+        self.recording += time.perf_counter() - start
         if isinstance(event, Metrics) and "images_per_second" in event.values:
-            now = Taken(time.perf_counter(), time.process_time())
+            own = time.process_time()
+            now = Taken(time.perf_counter(), own, own - time.thread_time(), self.recording)
             self.begun = self.begun or now
             self.ended = now
             self.steps = event.step
@@ -61,7 +69,7 @@ class Clock:
         """The time between the first look at the losses and the last."""
         assert self.begun is not None
         assert self.ended is not None
-        return Taken(self.ended.wall - self.begun.wall, self.ended.own - self.begun.own)
+        return Taken(*(after - before for before, after in zip(self.begun, self.ended, strict=True)))
 
 
 def config_of(folder: Path, steps: int, batch: int) -> TrainConfig:
@@ -138,6 +146,9 @@ def main() -> None:
     print(f"{rounds} rounds of {steps} steps of batch {batch}; a step takes {step:.0f} ms; load {load:.1f}")
     print(compared("wall", [one.wall for one in off], [one.wall for one in on]))
     print(compared("own processor", [one.own for one in off], [one.own for one in on]))
+    for what, at in (("in recording", 3), ("in other threads", 2)):
+        without, with_ = (statistics.median(one[at] / one.wall for one in taken) for taken in (off, on))
+        print(f"{what}: off {without:.2%}, on {with_:.2%} of the wall (medians)")
     print(f"the process that ships took {shipped:.1f} s of processor time in all")
 
 
